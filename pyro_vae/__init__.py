@@ -1,0 +1,69 @@
+"""Variational autoencoders as Pyro programs.
+
+A VAE is a pair of Pyro programs assembled from three distribution-valued modules — ``prior()`` →
+p(z), ``likelihood(z)`` → p(x|z), ``guide.posterior(x)`` → q(z|x) — and an objective is any
+``pyro.infer.ELBO``.
+"""
+
+from pyro_vae import data, nn
+from pyro_vae._errors import CheckpointError, NonFiniteError, PairError, ShapeError
+from pyro_vae.guides import ConstantNormalGuide, Guide, NormalGuide
+from pyro_vae.likelihoods import (
+    BernoulliLikelihood,
+    FixedVariance,
+    LearnedVariance,
+    Likelihood,
+    NormalLikelihood,
+    OptimalVariance,
+    Variance,
+)
+from pyro_vae.objectives import BILBO, ELBO, IWAE, FloatingPriorELBO, Objective
+from pyro_vae.priors import FloatingPrior, Prior, StandardNormalPrior
+from pyro_vae.training import (
+    EarlyStopping,
+    History,
+    adam,
+    cosine_decay,
+    fit,
+    step_decay,
+    update_statistics,
+)
+from pyro_vae.vae import VAE, Pair
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BILBO",
+    "ELBO",
+    "IWAE",
+    "VAE",
+    "BernoulliLikelihood",
+    "CheckpointError",
+    "ConstantNormalGuide",
+    "EarlyStopping",
+    "FixedVariance",
+    "FloatingPrior",
+    "FloatingPriorELBO",
+    "Guide",
+    "History",
+    "LearnedVariance",
+    "Likelihood",
+    "NonFiniteError",
+    "NormalGuide",
+    "NormalLikelihood",
+    "Objective",
+    "OptimalVariance",
+    "Pair",
+    "PairError",
+    "Prior",
+    "ShapeError",
+    "StandardNormalPrior",
+    "Variance",
+    "adam",
+    "cosine_decay",
+    "data",
+    "fit",
+    "nn",
+    "step_decay",
+    "update_statistics",
+]

@@ -1,0 +1,21 @@
+"""Errors with a name of their own, so that a script can tell them apart."""
+
+from __future__ import annotations
+
+__all__ = ["CheckpointError", "NonFiniteError", "PairError", "ShapeError"]
+
+
+class ShapeError(ValueError):
+    """Sizes that do not fit together: a latent size and a network, data and a decoder."""
+
+
+class PairError(ValueError):
+    """A model/guide pair that an objective cannot score rightly; the message says why."""
+
+
+class NonFiniteError(ArithmeticError):
+    """A NaN or an infinity in the objective or its gradient; names the epoch, step and term."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is damaged or belongs to another run."""

@@ -1,0 +1,33 @@
+"""The shape vocabulary of every public signature, checked when the tests run (jaxtyping).
+
+========== ==================================================================
+axis       meaning
+========== ==================================================================
+particles  Monte-Carlo samples of the latents, the dimension left of the batch
+batch      data in a mini-batch, plate ``"data"`` at dim −1
+event      the shape of one datum, e.g. 784 or 1 28 28
+latent     the dimension of z
+========== ==================================================================
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["Data", "Index", "Latents", "PerDatum", "PerParticle"]
+
+Data = Float[Tensor, "batch *event"]
+"""A batch of data."""
+
+Latents = Float[Tensor, "*particles_batch latent"]
+"""Latent vectors with any leading shape."""
+
+PerDatum = Float[Tensor, "batch"]
+"""One number a datum, in nats."""
+
+PerParticle = Float[Tensor, "particles batch"]
+"""One number a particle and datum, in nats."""
+
+Index = Int[Tensor, "batch"]
+"""Positions in a data set."""

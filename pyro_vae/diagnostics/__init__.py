@@ -1,0 +1,15 @@
+"""Can the inference be trusted: draws and importance weights in arviz's own container.
+
+The only package of the library that imports arviz; nothing imports it at the top level, so that
+``import pyro_vae`` stays free of arviz::
+
+    from pyro_vae.diagnostics import load, save, to_arviz
+"""
+
+from __future__ import annotations
+
+from pyro_vae.diagnostics._container import Container
+from pyro_vae.diagnostics.export import to_arviz
+from pyro_vae.diagnostics.files import load, save
+
+__all__ = ["Container", "load", "save", "to_arviz"]

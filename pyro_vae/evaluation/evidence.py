@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._shapes import Data, PerDatum, PerParticle
+from pyro_vae.objectives import run_particles
+
+__all__ = ["LogEvidence", "log_evidence", "log_weights"]
+
+_RUN = 20_000  # particles × data in one pass: some 60 MB of activations for 784 outputs
+
+
+@dataclass(frozen=True)
+class LogEvidence:
+    """Importance-sampled log p(x) of each datum, in nats.
+
+    ``error`` is the Monte-Carlo standard error of each ``value``, by the delta method:
+    sd(w) / (mean(w) √K). The estimate is biased downwards by about half its square.
+    """
+
+    value: PerDatum
+    error: PerDatum
+
+    def mean(self) -> float:
+        """The mean log evidence, nats a datum."""
+        return self.value.double().mean().item()
+
+    def mean_error(self) -> float:
+        """The Monte-Carlo standard error of :meth:`mean`: the data are as given, z is drawn."""
+        return self.error.double().square().sum().sqrt().item() / len(self.error)
+
+
+def log_evidence(
+    model: nn.Module,
+    guide: nn.Module,
+    x: Data,
+    *,
+    num_samples: int = 1000,
+    max_plate_nesting: int = 1,
+    seed: int = 0,
+) -> LogEvidence:
+    """log p(x) of each datum by importance sampling from the guide:
+
+    .. math:: \\log p(x) \\approx \\log \\tfrac1K \\sum_k p(x, z_k) / q(z_k|x), \\quad z_k \\sim q
+
+    (Burda et al., 2016; seed 000, section 3), in evaluation mode, in passes of bounded memory.
+    Weights, modes and the global random state stay as they are. A large ``error``, or one that
+    does not fall with √K, means that q covers the posterior badly: see ``pyro_vae.diagnostics``.
+
+    Args:
+        model, guide: the pair.
+        x: data, [data, *event].
+        num_samples: K.
+        max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
+        seed: of the samples.
+
+    Raises:
+        ValueError: for fewer than two samples, which have no error.
+
+    >>> from pyro_vae import testing
+    >>> pair = testing.linear_gaussian()  # its guide is the exact posterior
+    >>> estimate = log_evidence(pair.model, pair.guide, pair.x, num_samples=10)
+    >>> torch.allclose(estimate.value, pair.log_evidence(pair.x), atol=1e-4)
+    True
+    """
+    if num_samples < 2:
+        raise ValueError(f"num_samples: expected ≥ 2; got {num_samples}.")
+    estimates = []
+    with forked_rng(seed, x.device):
+        for batch in x.split(max(1, _RUN // min(num_samples, _RUN))):
+            weights = log_weights(model, guide, batch, num_samples, max_plate_nesting)
+            estimates.append(_log_mean_and_error(weights))
+    value, error = (torch.cat(part) for part in zip(*estimates, strict=True))
+    return LogEvidence(value, error)
+
+
+@torch.no_grad()
+def log_weights(
+    model: nn.Module, guide: nn.Module, x: Data, num_samples: int, max_plate_nesting: int = 1
+) -> PerParticle:
+    """log p(x, z) − log q(z|x) for z ~ q(z|x), [num_samples, data], in nats, evaluation mode."""
+    most = max(1, _RUN // len(x))
+    sizes = [most] * (num_samples // most) + [num_samples % most] * (num_samples % most > 0)
+    with evaluation_mode(model, guide):
+        runs = [
+            run_particles(
+                model, guide, x, num_particles=size, max_plate_nesting=max_plate_nesting
+            )
+            for size in sizes
+        ]
+        return torch.cat([run.log_weight for run in runs])
+
+
+def _log_mean_and_error(log_weight: Tensor) -> tuple[Tensor, Tensor]:
+    count = log_weight.shape[0]
+    value = log_weight.logsumexp(0) - math.log(count)
+    relative = (log_weight - value).exp()  # weights over their mean
+    return value, relative.std(0) / math.sqrt(count)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._shapes import Data
+
+__all__ = ["posterior_moments"]
+
+
+@torch.no_grad()
+def posterior_moments(
+    guide: nn.Module, x: Data, *, site: str = "z", batch_size: int = 1000
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of q(z|x), each [data, latent], in evaluation mode.
+
+    Args:
+        guide: a guide whose distribution at ``site`` knows its mean and variance.
+        x: data, [data, *event].
+        site: the latent site.
+        batch_size: data at a time.
+
+    >>> from pyro_vae import testing
+    >>> pair = testing.linear_gaussian()
+    >>> mean, variance = posterior_moments(pair.guide, pair.x)
+    >>> torch.allclose(mean, pair.posterior(pair.x).mean, atol=1e-5)
+    True
+    """
+    with evaluation_mode(guide), forked_rng(0, x.device):
+        traces = [poutine.trace(guide).get_trace(batch) for batch in x.split(batch_size)]
+    posteriors = [trace.nodes[site]["fn"] for trace in traces]
+    return torch.cat([q.mean for q in posteriors]), torch.cat([q.variance for q in posteriors])

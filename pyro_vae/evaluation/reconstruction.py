@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._shapes import Data, PerDatum
+
+__all__ = ["reconstruction_error"]
+
+
+@torch.no_grad()
+def reconstruction_error(
+    model: nn.Module, guide: nn.Module, x: Data, *, site: str = "x", batch_size: int = 1000
+) -> PerDatum:
+    """Mean squared error of the reconstruction, over the dimensions of each datum, [data]:
+
+    .. math:: \\tfrac1d\\,|x - E[x|z = E_q[z]]|^2
+
+    the decoder's mean at the posterior's mean, in squared units of the data. It says how close,
+    not how likely: for that see :func:`bound_terms` (seed 000, section 5).
+
+    Args:
+        model, guide: the pair.
+        x: data, [data, *event].
+        site: the observed site.
+        batch_size: data at a time.
+    """
+    with evaluation_mode(model, guide), forked_rng(0, x.device):
+        return torch.cat([_errors(model, guide, batch, site) for batch in x.split(batch_size)])
+
+
+def _errors(model: nn.Module, guide: nn.Module, x: Tensor, site: str) -> Tensor:
+    sampled = poutine.trace(guide).get_trace(x)
+    means = {name: sampled.nodes[name]["fn"].mean for name in sampled.stochastic_nodes}
+    trace = poutine.trace(poutine.condition(model, data=means)).get_trace(x)
+    return (x - trace.nodes[site]["fn"].mean).square().flatten(1).mean(1)

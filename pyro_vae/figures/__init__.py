@@ -1,0 +1,26 @@
+"""Figures of variational autoencoders: NumPy arrays in, a `matplotlib.figure.Figure` out.
+
+Every function builds its own figure: no pyplot, no global state, no display. Nothing here knows of
+torch or pyro, so a figure can be redrawn from saved arrays wherever matplotlib runs.
+"""
+
+from __future__ import annotations
+
+from pyro_vae.figures._style import method_colours
+from pyro_vae.figures.files import save
+from pyro_vae.figures.images import image_grid, reconstructions
+from pyro_vae.figures.manifold import inverse_cdf_grid, latent_manifold
+from pyro_vae.figures.posterior import posterior_means, posterior_variance_against_mean
+from pyro_vae.figures.training import bound_during_training
+
+__all__ = [
+    "bound_during_training",
+    "posterior_means",
+    "posterior_variance_against_mean",
+    "image_grid",
+    "reconstructions",
+    "inverse_cdf_grid",
+    "latent_manifold",
+    "method_colours",
+    "save",
+]

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import pyro
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pyro_vae._module import Program
+
+__all__ = ["Guide"]
+
+
+class Guide(Program):
+    """The program that samples ``"z"`` from q(z|x). A guide implements ``posterior(x)``.
+
+    An exotic one overrides the program ``forward(x)``; see ``docs/guide/extend.md``.
+
+    Args:
+        encoder: a network from data [batch, *event] to parameters of the posterior.
+    """
+
+    latent_dim: int | None = None
+    """The dimension of z where the encoder says it (``out_features``)."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> Distribution:
+        """The distribution q(z|x), batch shape ``(batch,)``, event shape ``(latent_dim,)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The program: one latent vector a datum, [..., batch, latent]."""
+        with pyro.plate("data", x.shape[0], dim=-1):
+            return pyro.sample("z", self.posterior(x))

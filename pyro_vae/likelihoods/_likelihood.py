@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+__all__ = ["Likelihood"]
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x|z). A likelihood implements ``forward(z)``; see ``docs/guide/extend.md``.
+
+    Args:
+        decoder: a network from latents [..., latent] to parameters [..., *event].
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Distribution:
+        """The distribution p(x|z), batch shape ``z.shape[:-1]``, event shape that of one datum."""
+
+    def during_inference(self, z: Tensor, x: Tensor) -> Distribution:
+        """p(x|z) as the model uses it on a batch of data ``x``.
+
+        Only a likelihood with a parameter that is estimated on the batch overrides it.
+        """
+        return self(z)
+
+
+def event_dims(parameters: Tensor, z: Tensor) -> int:
+    """How many of a decoder's output dimensions belong to one datum."""
+    return parameters.dim() - (z.dim() - 1)

@@ -1,0 +1,15 @@
+"""Networks: tensors to tensors, with any leading batch shape."""
+
+from pyro_vae.nn.conv import ConvDecoder, ConvEncoder, LeadingShape
+from pyro_vae.nn.initialisation import Initialisation, glorot_uniform, torch_default
+from pyro_vae.nn.mlp import MLP
+
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Initialisation",
+    "LeadingShape",
+    "glorot_uniform",
+    "torch_default",
+]

@@ -1,0 +1,30 @@
+"""How weights start: a choice that is made by name, since results depend on it.
+
+Seed 003's figure 8 shows that the methods it compares differ by their starting point; its
+framework's dense layers start Glorot-uniform with zero bias, PyTorch's do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+__all__ = ["Initialisation", "glorot_uniform", "torch_default"]
+
+Initialisation = Callable[[nn.Module], None]
+"""Applied to every module of a network once, after construction."""
+
+_WEIGHTED = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+
+
+def glorot_uniform(module: nn.Module) -> None:
+    """Weights uniform in ±√(6 / (fan_in + fan_out)), biases zero (Glorot and Bengio, 2010)."""
+    if isinstance(module, _WEIGHTED):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def torch_default(module: nn.Module) -> None:
+    """What PyTorch's layers do by themselves: weights and biases uniform in ±1/√fan_in."""

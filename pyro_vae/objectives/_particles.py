@@ -1,0 +1,247 @@
+"""What an objective reads: the log-probabilities of a model and a guide, per particle and datum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pyro_vae._errors import PairError
+from pyro_vae._handlers import PosteriorMessenger
+from pyro_vae._shapes import PerParticle
+
+__all__ = ["LatentSite", "ObservedSite", "Particles", "run_particles"]
+
+Site = dict[str, Any]
+PARTICLE_PLATE = "num_particles_vectorized"
+
+
+@dataclass(frozen=True)
+class ObservedSite:
+    """A site with data: its name, log p [particles, batch] in nats, and its relative scale."""
+
+    name: str
+    log_p: PerParticle
+    scale: Any
+
+
+@dataclass(frozen=True)
+class LatentSite:
+    """A site the guide samples: both distributions, the value, and both log-densities."""
+
+    name: str
+    p: Distribution | None
+    q: Distribution
+    value: Tensor
+    log_p: PerParticle
+    log_q: PerParticle
+    scale: Any
+    masked: bool
+    per_datum: Callable[[Tensor], PerParticle]
+    """Masks and sums a tensor of the site's batch shape to [particles, batch]."""
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A model and a guide run once, with all particles side by side.
+
+    The *datum* of the dimension ``batch`` is what the plates that all sites share enumerate: for
+    a VAE, plate ``"data"``. A pair with a global site shares no plate and is one datum.
+    Log-probabilities are masked but not scaled: ``scale`` is the factor all sites share (N/B of a
+    subsampled plate) and belongs outside any logarithm of a mean; where sites differ, ``scale`` is
+    1 and each site's own ``scale`` says by how much (``uneven`` is then true).
+    """
+
+    latents: tuple[LatentSite, ...]
+    observed: tuple[ObservedSite, ...]
+    scale: Any
+    uneven: bool
+    model_order: tuple[str, ...]
+
+    @cached_property
+    def reconstruction(self) -> PerParticle:
+        """log p(x|z), the sum over observed sites."""
+        return _total(site.scale * site.log_p for site in self.observed)
+
+    @cached_property
+    def log_ratio(self) -> PerParticle:
+        """log p(z) − log q(z|x), the sum over latent sites: minus the Monte-Carlo KL."""
+        return _total(site.scale * (site.log_p - site.log_q) for site in self.latents)
+
+    @property
+    def log_weight(self) -> PerParticle:
+        """log p(x, z) − log q(z|x), the log importance weight."""
+        return self.reconstruction + self.log_ratio
+
+    @cached_property
+    def score(self) -> PerParticle | None:
+        """log q of the sites without a reparameterised sample; ``None`` where there are none."""
+        sites = [site for site in self.latents if not site.q.has_rsample]
+        return _total(site.scale * site.log_q for site in sites) if sites else None
+
+    def terms(self) -> dict[str, PerParticle]:
+        """Every log-probability by the name a person knows it by."""
+        terms = {f"log p({site.name}|…)": site.log_p for site in self.observed}
+        for site in self.latents:
+            terms |= {f"log p({site.name})": site.log_p, f"log q({site.name}|…)": site.log_q}
+        return terms
+
+
+def run_particles(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    *args: Any,
+    num_particles: int = 1,
+    max_plate_nesting: int = 1,
+    **kwargs: Any,
+) -> Particles:
+    """Run a guide, then the model on its samples, all particles in one vectorised pass.
+
+    Args:
+        model, guide: any Pyro pair; called with ``*args, **kwargs``.
+        num_particles: samples of the latents a datum, in a plate left of the pair's own.
+        max_plate_nesting: how many dimensions the pair's own plates take; needed to place the
+            particles' plate when there are several.
+
+    Raises:
+        PairError: a pair this would score wrongly — a latent site that only one of the two
+            samples, a site that asks for enumeration, plates deeper than ``max_plate_nesting``.
+    """
+    if num_particles > 1:
+        dim = -1 - max_plate_nesting
+        model, guide = (_in_plate(program, num_particles, dim) for program in (model, guide))
+    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    replayed = PosteriorMessenger(guide_trace)(poutine.replay(model, trace=guide_trace))
+    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
+    return _read(_sites(model_trace), _sites(guide_trace), num_particles)
+
+
+def _in_plate(program: Callable[..., Any], size: int, dim: int) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with pyro.plate(PARTICLE_PLATE, size, dim=dim):
+            return program(*args, **kwargs)
+
+    return run
+
+
+def _sites(trace: Trace) -> dict[str, Site]:
+    nodes = prune_subsample_sites(trace).nodes
+    return {name: node for name, node in nodes.items() if node["type"] == "sample"}
+
+
+def _read(model: dict[str, Site], guide: dict[str, Site], num_particles: int) -> Particles:
+    _check_pair(model, guide)
+    sites = [*model.values(), *guide.values()]
+    common = _common_plates(sites)
+    scales = [site["scale"] for site in sites]
+    even = _all_equal(scales)
+
+    def per_datum_of(site: Site) -> Callable[[Tensor], Tensor]:
+        particles = _particle_dim(site) if num_particles > 1 else None
+        return lambda value: _per_datum(value, site["mask"], particles, common)
+
+    def log_prob(site: Site) -> Tensor:
+        return per_datum_of(site)(site["fn"].log_prob(site["value"]))
+
+    def scale(site: Site) -> Any:
+        return 1.0 if even else site["scale"]
+
+    def latent(name: str, q: Site) -> LatentSite:
+        p = model.get(name)
+        log_q = log_prob(q)
+        return LatentSite(
+            name=name,
+            p=None if p is None else p["fn"],
+            q=q["fn"],
+            value=q["value"],
+            log_p=torch.zeros_like(log_q) if p is None else log_prob(p),
+            log_q=log_q,
+            scale=scale(q if p is None else p),
+            masked=q["mask"] is not None,
+            per_datum=per_datum_of(q),
+        )
+
+    observed = [site for site in model.values() if site["is_observed"]]
+    return Particles(
+        latents=tuple(latent(name, site) for name, site in guide.items()),
+        observed=tuple(ObservedSite(s["name"], log_prob(s), scale(s)) for s in observed),
+        scale=scales[0] if even else 1.0,
+        uneven=not even,
+        model_order=tuple(name for name in model if name in guide),
+    )
+
+
+def _check_pair(model: dict[str, Site], guide: dict[str, Site]) -> None:
+    latent = {name for name, site in model.items() if not site["is_observed"]}
+    sampled = {n for n, site in guide.items() if not site["infer"].get("is_auxiliary")}
+    if any(site["is_observed"] for site in guide.values()):
+        raise PairError("guide: expected no observed site; got one. Observe data in the model.")
+    if not_sampled := latent - sampled:
+        raise PairError(
+            f"guide: expected a sample of every latent site of the model; got none for "
+            f"{sorted(not_sampled)}. Sample them in the guide."
+        )
+    if not_in_model := sampled - latent:
+        raise PairError(
+            f"model: expected every site the guide samples; got none for {sorted(not_in_model)}. "
+            "Sample them in the model, or mark them infer={'is_auxiliary': True} in the guide."
+        )
+    for name, site in (model | guide).items():
+        if site["infer"].get("enumerate"):
+            raise PairError(
+                f"site {name!r}: expected no enumeration; got infer={{'enumerate': …}}. Take "
+                "pyro.infer.TraceEnum_ELBO, which sums over discrete sites."
+            )
+
+
+def _frames(site: Site) -> dict[str, Any]:
+    return {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def _particle_dim(site: Site) -> int:
+    return _frames(site)[PARTICLE_PLATE].dim
+
+
+def _common_plates(sites: list[Site]) -> tuple[int, ...]:
+    """Dimensions of the plates every site is in, outermost first, the particles' plate left out."""
+    names = set.intersection(*(set(_frames(site)) for site in sites)) - {PARTICLE_PLATE}
+    frames = _frames(sites[0])
+    return tuple(sorted(frames[name].dim for name in names))
+
+
+def _per_datum(
+    value: Tensor, mask: Any, particle_dim: int | None, common: tuple[int, ...]
+) -> Tensor:
+    value = scale_and_mask(value, 1.0, mask)
+    keep = {*common, *([] if particle_dim is None else [particle_dim])}
+    others = [dim for dim in range(-value.dim(), 0) if dim not in keep]
+    if others:
+        value = value.sum(others)
+    if particle_dim is None:
+        return value.reshape(1, -1)
+    return value.reshape(value.shape[0], -1)
+
+
+def _all_equal(scales: list[Any]) -> bool:
+    first = scales[0]
+    if any(isinstance(scale, Tensor) for scale in scales):
+        return all(scale is first for scale in scales)
+    return all(scale == first for scale in scales)
+
+
+def _total(terms: Iterable[Any]) -> Any:
+    """The sum with global terms ([particles, 1]) broadcast, without a needless first 0 +."""
+    total = None
+    for term in terms:
+        total = term if total is None else total + term
+    return 0.0 if total is None else total

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from tqdm import tqdm
+
+from pyro_vae._errors import CheckpointError, NonFiniteError
+from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae.data import Examples
+from pyro_vae.objectives import ELBO, Objective, Particles
+from pyro_vae.training.checkpoint import Checkpoints
+from pyro_vae.training.early_stopping import EarlyStopping
+from pyro_vae.training.first_batch import check_data
+from pyro_vae.training.history import History
+from pyro_vae.training.optimizers import MakeOptimizer, adam
+from pyro_vae.training.schedules import Schedule
+from pyro_vae.training.statistics import update_statistics
+from pyro_vae.vae import Pair
+
+__all__ = ["fit"]
+
+
+def fit(
+    pair: Pair,
+    data: Tensor | Examples,
+    *,
+    objective: Objective | None = None,
+    epochs: int = 100,
+    batch_size: int = 128,
+    optimizer: MakeOptimizer | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    validation: Tensor | Examples | None = None,
+    validate_every: int = 1,
+    early_stopping: EarlyStopping | None = None,
+    before_epoch: Callable[[int], None] | None = None,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    progress: bool = True,
+) -> History:
+    """Train a model/guide pair by stochastic variational inference.
+
+    Each epoch goes once through the data in an order of its own; the loss of a step is minus the
+    objective's bound, in nats a datum. The pair ends in evaluation mode, with what it estimates on
+    the training set estimated there (:func:`update_statistics`).
+
+    With ``checkpoints=`` a run that was killed at any moment goes on from its last checkpoint when
+    the same call is made again, and ends with the same weights — on a CPU bit for bit — as one
+    that was never killed: weights, optimizer, schedule, random states and the position in the data
+    are all in it. The random numbers are the run's own: the global state is as before after it.
+
+    Args:
+        pair: a :class:`VAE` or another :class:`Pair`.
+        data: the training data, [data, *event]; moved to the training device once.
+        objective: what is maximised; :class:`ELBO` by default.
+        epochs: passes through the data, in all (a resumed run does what is left).
+        batch_size: data a step; the last batch of an epoch may be smaller.
+        optimizer: makes the optimizer from the parameters, e.g. ``adam(1e-3)``, the default, or
+            ``functools.partial(torch.optim.SGD, lr=1e-2)``.
+        schedule: makes the learning rate's schedule, e.g. :func:`step_decay`.
+        clip_norm: the largest norm of the gradient; a longer one is scaled to it.
+        validation: held-out data, whose bound is in the history and stops the training early.
+        validate_every: epochs between validations; the last epoch has one too.
+        early_stopping: when to stop; needs ``validation``.
+        before_epoch: called with the epoch's number, from 1, e.g. to change ``objective.beta``.
+        seed: of the data's order and of all samples.
+        device: where to train, e.g. ``"cuda"``; by default where the pair is.
+        checkpoints: a folder for checkpoints.
+        checkpoint_every: steps between checkpoints; one is written after every epoch anyhow.
+        progress: show a bar with the epoch, the bound and the time left.
+
+    Returns:
+        The history, a record an epoch.
+
+    Raises:
+        ValueError: data that do not fit the pair, or options out of range.
+        NonFiniteError: a NaN or infinity, with the epoch, step and term; the last checkpoint is
+            from before it.
+        CheckpointError: checkpoints of another run, or none that is whole, or a full disk.
+
+    >>> from pyro_vae import VAE, BernoulliLikelihood, NormalGuide, StandardNormalPrior
+    >>> from pyro_vae.data import digits
+    >>> from pyro_vae.nn import MLP
+    >>> vae = VAE(
+    ...     prior=StandardNormalPrior(2),
+    ...     likelihood=BernoulliLikelihood(MLP(2, [32], 64)),
+    ...     guide=NormalGuide(MLP(64, [32], 4)),
+    ... )
+    >>> history = fit(vae, digits().train, epochs=2, progress=False)
+    >>> history["bound"][1] > history["bound"][0]
+    True
+    """
+    _check_options(epochs, batch_size, validate_every, early_stopping, validation)
+    run = _Run(
+        pair,
+        _examples(data),
+        objective=ELBO() if objective is None else objective,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=adam() if optimizer is None else optimizer,
+        schedule=schedule,
+        clip_norm=clip_norm,
+        validation=None if validation is None else _examples(validation),
+        validate_every=validate_every,
+        early_stopping=early_stopping,
+        before_epoch=before_epoch,
+        seed=seed,
+        device=_device(pair, device),
+        checkpoints=None if checkpoints is None else Checkpoints(checkpoints),
+        checkpoint_every=checkpoint_every,
+    )
+    with forked_rng(seed, run.device):
+        run.prepare()
+        # Every value is checked below, by this loop: Pyro's own checks would cost a third a step.
+        with pyro.validation_enabled(False), run.bar(progress) as bar:
+            run.train(bar)
+    return run.history
+
+
+def _check_options(
+    epochs: int,
+    batch_size: int,
+    validate_every: int,
+    early_stopping: EarlyStopping | None,
+    validation: Tensor | Examples | None,
+) -> None:
+    if min(epochs, batch_size, validate_every) < 1:
+        raise ValueError(
+            f"expected epochs, batch_size and validate_every ≥ 1; got {epochs}, {batch_size} and "
+            f"{validate_every}."
+        )
+    if early_stopping is not None and validation is None:
+        raise ValueError("early_stopping: expected held-out data; got none. Give validation=.")
+
+
+def _examples(data: Tensor | Examples) -> Examples:
+    return data if isinstance(data, Examples) else Examples(data)
+
+
+def _device(pair: Pair, device: torch.device | str | None) -> torch.device:
+    if device is not None:
+        return torch.device(device)
+    first = next(pair.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+class _Run:
+    """One call of :func:`fit`: its settings, and where it stands."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        data: Examples,
+        *,
+        objective: Objective,
+        epochs: int,
+        batch_size: int,
+        optimizer: MakeOptimizer,
+        schedule: Schedule | None,
+        clip_norm: float | None,
+        validation: Examples | None,
+        validate_every: int,
+        early_stopping: EarlyStopping | None,
+        before_epoch: Callable[[int], None] | None,
+        seed: int,
+        device: torch.device,
+        checkpoints: Checkpoints | None,
+        checkpoint_every: int | None,
+    ) -> None:
+        self.pair = pair.to(device)
+        self.data = data.to(device)
+        self.objective = objective
+        self.epochs, self.batch_size, self.seed, self.device = epochs, batch_size, seed, device
+        self.parameters = [p for p in pair.parameters() if p.requires_grad]
+        self.optimizer = optimizer(self.parameters)
+        self.steps_per_epoch = -(-len(data) // batch_size)
+        self.schedule = schedule and schedule(self.optimizer, epochs * self.steps_per_epoch)
+        self.clip_norm = clip_norm
+        self.validation = None if validation is None else validation.to(device)
+        self.validate_every = validate_every
+        self.early_stopping = early_stopping
+        self.before_epoch = before_epoch
+        self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
+        self.history = History()
+        self.epoch, self.step = 0, 0  # finished epochs, and finished steps of the present one
+        self.bound_sum, self.count, self.seconds = 0.0, 0, 0.0  # of the present epoch
+        self.best: dict[str, Any] | None = None
+
+    # -- the run ------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Check the data, then go to where the last checkpoint stands."""
+        self.pair.train()
+        with forked_rng(self.seed, self.device):
+            check_data(self.pair, self.objective, self.data.batch(slice(None)), self.batch_size)
+        if self.checkpoints is not None:
+            state = self.checkpoints.load(self.device)
+            if state is not None:
+                self.load_state(state)
+
+    def train(self, bar: tqdm) -> None:
+        while self.epoch < self.epochs and not self._stopped():
+            self._train_epoch(bar)
+            if self.checkpoints is not None:
+                self._save()
+        if self.early_stopping is not None and self.best is not None:
+            self.pair.load_state_dict(self.best["pair"])
+        self._update_statistics()
+        self.pair.eval()
+
+    def _train_epoch(self, bar: tqdm) -> None:
+        self.pair.train()
+        epoch = self.epoch + 1
+        bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
+        if self.before_epoch is not None:
+            self.before_epoch(epoch)
+        started = time.perf_counter() - self.seconds
+        for index in self._order(epoch).split(self.batch_size)[self.step :]:
+            self._train_step(self.data.batch(index))
+            self.seconds = time.perf_counter() - started
+            bar.update()
+            if self.checkpoint_every and self.step % self.checkpoint_every == 0:
+                self._save()
+        record = {
+            "epoch": epoch,
+            "bound": self.bound_sum / self.count,
+            "validation": self._validate(epoch),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": self.seconds,
+        }
+        self.history.records.append(record)
+        shown = record["bound"] if record["validation"] is None else record["validation"]
+        bar.set_postfix_str(f"bound {shown:.2f} nats")
+        self.epoch, self.step = epoch, 0
+        self.bound_sum, self.count, self.seconds = 0.0, 0, 0.0
+
+    def _order(self, epoch: int) -> Tensor:
+        """The data's order in an epoch: a function of seed and epoch, so that a resumed run and
+        runs with other objectives see the same."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.data), generator=generator).to(self.device)
+
+    def _train_step(self, x: Tensor) -> None:
+        self.optimizer.zero_grad()
+        particles = self.objective.particles(self.pair.model, self.pair.guide, x)
+        loss = self.objective.loss_of(particles)
+        value = loss.item()
+        if value - value != 0:  # NaN or infinite
+            raise self._non_finite(_non_finite_term(particles))
+        (loss / len(x)).backward()
+        self._check_and_clip_gradient()
+        self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        self.step += 1
+        self.bound_sum -= value
+        self.count += len(x)
+
+    def _check_and_clip_gradient(self) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if not norm.isfinite():
+            raise self._non_finite(self._non_finite_gradient())
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+
+    def _non_finite(self, term: str) -> NonFiniteError:
+        kept = "no checkpoints were asked for (checkpoints=)"
+        if self.checkpoints is not None:
+            paths = self.checkpoints.paths()
+            kept = f"the last checkpoint is {paths[-1]}" if paths else "there was no checkpoint yet"
+        return NonFiniteError(
+            f"epoch {self.epoch + 1}, step {self.step + 1}: expected finite numbers; got a NaN or "
+            f"infinity in {term}; {kept}. A lower learning rate, clip_norm= or a bounded variance "
+            "often helps."
+        )
+
+    def _non_finite_gradient(self) -> str:
+        for name, parameter in self.pair.named_parameters():
+            if parameter.grad is not None and not parameter.grad.isfinite().all():
+                return f"the gradient of {name}"
+        return "the gradient's norm"
+
+    # -- validation ---------------------------------------------------------------------------
+
+    def _update_statistics(self) -> None:
+        update_statistics(
+            self.pair.model, self.pair.guide, self.data.batch(slice(None)), seed=self.seed
+        )
+
+    def _validate(self, epoch: int) -> float | None:
+        """The held-out bound in nats a datum, or ``None`` in an epoch without validation."""
+        due = epoch % self.validate_every == 0 or epoch == self.epochs
+        if self.validation is None or not due:
+            return None
+        with forked_rng(self.seed, self.device):
+            self._update_statistics()
+        with evaluation_mode(self.pair), forked_rng(self.seed, self.device):
+            bounds = self.objective.for_evaluation().per_datum(
+                self.pair.model, self.pair.guide, self.validation.batch(slice(None))
+            )
+        bound = bounds.mean().item()
+        self._note_best(bound)
+        return bound
+
+    def _note_best(self, bound: float) -> None:
+        if self.early_stopping is None:
+            return
+        if self.best is None or bound > self.best["bound"] + self.early_stopping.min_rise:
+            weights = {name: value.clone() for name, value in self.pair.state_dict().items()}
+            self.best = {"bound": bound, "since": 0, "pair": weights}
+        else:
+            self.best["since"] += 1
+
+    def _stopped(self) -> bool:
+        if self.early_stopping is None or self.best is None:
+            return False
+        return self.best["since"] >= self.early_stopping.patience
+
+    # -- progress and checkpoints -------------------------------------------------------------
+
+    def bar(self, shown: bool) -> tqdm:
+        return tqdm(
+            total=self.epochs * self.steps_per_epoch,
+            initial=self.epoch * self.steps_per_epoch + self.step,
+            unit="step",
+            disable=not shown,
+            dynamic_ncols=True,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be this run's."""
+        group = {k: v for k, v in self.optimizer.defaults.items() if isinstance(v, int | float)}
+        return {
+            "objective": repr(self.objective),
+            "optimizer": f"{type(self.optimizer).__name__} {group}",
+            "schedule": type(self.schedule).__name__,
+            "data": [len(self.data), *self.data.event_shape],
+            "binarisation": repr(self.data.binarisation),
+            "batch_size": self.batch_size,
+            "clip_norm": self.clip_norm,
+            "seed": self.seed,
+            # A schedule is made for a number of epochs; without one a run can be prolonged.
+            "epochs": None if self.schedule is None else self.epochs,
+        }
+
+    def state(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "settings": self.settings(),
+            "pair": self.pair.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "position": [self.epoch, self.step],
+            "sums": [self.bound_sum, self.count, self.seconds],
+            "history": self.history.records,
+            "best": self.best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self._check_settings(state["settings"])
+        self.pair.load_state_dict(state["pair"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["rng"]["cpu"].cpu())
+        if self.device.type == "cuda" and state["rng"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
+        self.epoch, self.step = state["position"]
+        self.bound_sum, self.count, self.seconds = state["sums"]
+        self.history.records = state["history"]
+        self.best = state["best"]
+
+    def _check_settings(self, saved: dict[str, Any]) -> None:
+        own = self.settings()
+        differing = [key for key in own if own[key] != saved.get(key)]
+        if differing and self.checkpoints is not None:
+            told = "; ".join(f"{key}: {own[key]} here, {saved.get(key)} there" for key in differing)
+            raise CheckpointError(
+                f"{self.checkpoints.folder}: expected checkpoints of this run; got another's "
+                f"({told}). Take another folder, or the settings it was made with."
+            )
+
+    def _save(self) -> None:
+        if self.checkpoints is not None:
+            step = self.epoch * self.steps_per_epoch + self.step
+            self.checkpoints.save(step, self.state())
+
+
+def _non_finite_term(particles: Particles) -> str:
+    for name, value in particles.terms().items():
+        if not value.isfinite().all():
+            return name
+    return "the bound"

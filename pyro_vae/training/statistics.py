@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._module import EstimatedMean
+from pyro_vae.objectives import run_particles
+
+__all__ = ["update_statistics"]
+
+
+@torch.no_grad()
+def update_statistics(
+    model: nn.Module,
+    guide: nn.Module,
+    x: Tensor,
+    *,
+    batch_size: int = 1000,
+    seed: int = 0,
+) -> None:
+    """Estimate on ``x`` what a pair estimates on the training set for evaluation.
+
+    That is the variance S² of a :class:`~pyro_vae.priors.FloatingPrior` (seed 003, eq. 4) and the
+    σ² of an :class:`~pyro_vae.likelihoods.OptimalVariance` (seed 000, eq. 43). Parameters, modes
+    and the global random state stay as they are. A pair with nothing to estimate is left alone.
+    :func:`pyro_vae.fit` calls this before each validation and at its end.
+
+    Args:
+        model, guide: the pair.
+        x: the training data, [data, *event].
+        batch_size: data at a time.
+        seed: of the latents drawn for σ².
+    """
+    estimates = [m for part in (model, guide) for m in part.modules() if _is_estimate(m)]
+    if not estimates:
+        return
+    with evaluation_mode(model, guide), forked_rng(seed, x.device):
+        for estimate in estimates:
+            estimate.train()
+            estimate.start()
+        for batch in x.split(batch_size):
+            run_particles(model, guide, batch)
+        for estimate in estimates:
+            estimate.finish()
+
+
+def _is_estimate(module: nn.Module) -> bool:
+    return isinstance(module, EstimatedMean)

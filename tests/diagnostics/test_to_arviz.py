@@ -1,0 +1,423 @@
+"""Draws, weights and predictions of hand-written pairs, against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from scipy import stats
+from torch import Tensor, nn
+
+from pyro_vae.diagnostics import Container, to_arviz
+
+# Each goodness-of-fit test below fails by chance once in a million seeds; the seeds are fixed.
+FAILURE_RATE = 1e-6
+
+DRAW_GROUPS = ["posterior", "sample_stats", "log_likelihood", "log_prior", "posterior_predictive"]
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+class LinearGaussian:
+    """z ~ N(0, I), x ~ N(Wz + b, s² I), with the exact posterior for its guide."""
+
+    def __init__(self, latent: int = 2, event: int = 3, size: int = 4) -> None:
+        generator = torch.Generator().manual_seed(7)
+        self.weight = torch.randn(event, latent, generator=generator)
+        self.bias = torch.randn(event, generator=generator)
+        self.noise = 0.6
+        self.x = torch.randn(size, event, generator=generator)
+        precision = self.weight.T @ self.weight / self.noise**2 + torch.eye(latent)
+        self.covariance = torch.linalg.inv(precision)
+        self.projection = self.covariance @ self.weight.T / self.noise**2
+
+    def model(self, x: Tensor) -> Tensor:
+        latent = self.weight.shape[1]
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(latent), 1.0).to_event(1))
+            return pyro.sample("x", self.likelihood(z), obs=x)
+
+    def guide(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x), dim=-1):
+            return pyro.sample("z", dist.MultivariateNormal(self.mean(x), self.covariance))
+
+    def wrong_guide(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x), dim=-1):
+            return pyro.sample("z", dist.Normal(self.mean(x) + 0.1, 0.8).to_event(1))
+
+    def mean(self, x: Tensor) -> Tensor:
+        return (x - self.bias) @ self.projection.T
+
+    def likelihood(self, z: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(z @ self.weight.T + self.bias, self.noise).to_event(1)
+
+    def log_evidence(self) -> Tensor:
+        event = len(self.bias)
+        covariance = self.weight @ self.weight.T + self.noise**2 * torch.eye(event)
+        return dist.MultivariateNormal(self.bias, covariance).log_prob(self.x)
+
+
+@pytest.fixture
+def pair(float64: torch.dtype) -> LinearGaussian:
+    return LinearGaussian()
+
+
+class Encoder(nn.Module):
+    """A guide with everything that evaluation mode is for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.5))
+        self.head = nn.Linear(5, 2)
+        self.was_training: list[bool] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.was_training.append(self.net[1].training)
+        with pyro.plate("data", len(x), dim=-1):
+            return pyro.sample("z", dist.Normal(self.head(self.net(x)), 1.0).to_event(1))
+
+
+def array(data: Container, group: str, name: str) -> Tensor:
+    return torch.from_numpy(data[group][name].values.copy())
+
+
+def assert_chi_squared(statistic: Tensor, degrees: int) -> None:
+    tail = stats.chi2(degrees).cdf(float(statistic))
+    assert FAILURE_RATE / 2 < tail < 1 - FAILURE_RATE / 2
+
+
+def test_at_the_exact_guide_every_weight_is_the_evidence(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.guide, pair.x, 7, chunk_size=3)
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, pair.log_evidence().expand(1, 7, -1))
+
+
+def test_weights_at_another_guide(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.wrong_guide, pair.x, 5)
+    z = array(data, "posterior", "z")
+    log_q = dist.Normal(pair.mean(pair.x) + 0.1, 0.8).to_event(1).log_prob(z)
+    log_prior = dist.Normal(torch.zeros(2), 1.0).to_event(1).log_prob(z)
+    log_likelihood = pair.likelihood(z).log_prob(pair.x)
+    torch.testing.assert_close(array(data, "log_prior", "z"), log_prior)
+    torch.testing.assert_close(array(data, "log_likelihood", "x"), log_likelihood)
+    expected = log_likelihood + log_prior - log_q
+    torch.testing.assert_close(array(data, "sample_stats", "log_weight"), expected)
+
+
+def test_posterior_draws_have_the_posteriors_mean_and_variance(pair: LinearGaussian) -> None:
+    draws = 2000
+    z = array(to_arviz(pair.model, pair.guide, pair.x, draws, seed=1), "posterior", "z")[0]
+    root = torch.linalg.cholesky(pair.covariance)
+    white = torch.linalg.solve_triangular(root, (z - pair.mean(pair.x)).mT, upper=False)
+    assert_chi_squared(draws * white.mean(0).square().sum(), white[0].numel())
+    assert_chi_squared(white.square().sum(), white.numel())
+
+
+def test_predictions_are_drawn_at_their_own_latents(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.guide, pair.x, 500, seed=2)
+    predicted = array(data, "posterior_predictive", "x")
+    noise = (predicted - pair.likelihood(array(data, "posterior", "z")).mean) / pair.noise
+    assert_chi_squared(500 * noise.mean((0, 1)).square().sum(), noise[0, 0].numel())
+    assert_chi_squared(noise.square().sum(), noise.numel())
+
+
+def test_predictions_are_not_the_data(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.guide, pair.x, 5)
+    assert (array(data, "posterior_predictive", "x") != pair.x).all()
+    torch.testing.assert_close(array(data, "observed_data", "x"), pair.x, rtol=0, atol=0)
+
+
+def test_groups_dims_and_coordinates(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.guide, pair.x, 5, chunk_size=2)
+    assert isinstance(data, Container)
+    dims = {
+        ("posterior", "z"): ("chain", "draw", "datum", "z_dim_0"),
+        ("sample_stats", "log_weight"): ("chain", "draw", "datum"),
+        ("log_likelihood", "x"): ("chain", "draw", "datum"),
+        ("log_prior", "z"): ("chain", "draw", "datum"),
+        ("observed_data", "x"): ("datum", "x_dim_0"),
+        ("posterior_predictive", "x"): ("chain", "draw", "datum", "x_dim_0"),
+    }
+    assert {key: data[key[0]][key[1]].dims for key in dims} == dims
+    sizes = {"chain": 1, "draw": 5, "datum": 4, "z_dim_0": 2}
+    assert dict(data["posterior"].sizes) == sizes
+    for dim, size in sizes.items():
+        np.testing.assert_array_equal(data["posterior"].coords[dim].values, np.arange(size))
+
+
+def test_attributes(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.guide, pair.x, 5, seed=3)
+    expected = {
+        "created_by": "pyro_vae",
+        "inference_library": "pyro",
+        "inference_library_version": pyro.__version__,
+        "num_samples": 5,
+        "seed": 3,
+    }
+    assert dict(data.attrs) == expected
+    attrs = dict(data["posterior"].attrs)
+    assert "approximate posterior" in attrs.pop("description")
+    assert attrs == expected
+    unseeded = to_arviz(pair.model, pair.guide, pair.x, 1)
+    assert unseeded.attrs["seed"] == "none: torch's global generator"
+
+
+def test_seeded_draws_repeat_and_leave_the_global_generator(pair: LinearGaussian) -> None:
+    before = torch.get_rng_state()
+    first, second = (to_arviz(pair.model, pair.guide, pair.x, 5, seed=4) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for group in DRAW_GROUPS:
+        assert first[group].equals(second[group])
+    other = to_arviz(pair.model, pair.guide, pair.x, 5, seed=5)
+    assert not first["posterior"].equals(other["posterior"])
+
+
+def test_without_a_seed_the_global_generator_draws(pair: LinearGaussian) -> None:
+    draws = []
+    for _ in range(2):
+        torch.manual_seed(6)
+        draws.append(to_arviz(pair.model, pair.guide, pair.x, 5)["posterior"])
+    assert draws[0].equals(draws[1])
+    again = to_arviz(pair.model, pair.guide, pair.x, 5)["posterior"]
+    assert not again.equals(draws[1])
+
+
+def test_chunks_are_different_draws(pair: LinearGaussian) -> None:
+    z = array(to_arviz(pair.model, pair.guide, pair.x, 6, seed=0, chunk_size=2), "posterior", "z")
+    assert len(z.unique()) == z.numel()
+
+
+def test_weights_modes_and_gradients_are_as_before(pair: LinearGaussian) -> None:
+    guide = Encoder()
+    guide.head.eval()
+    modes = [module.training for module in guide.modules()]
+    state = {name: value.clone() for name, value in guide.state_dict().items()}
+    to_arviz(pair.model, guide, pair.x, 5, chunk_size=2)
+    assert not any(guide.was_training)
+    assert [module.training for module in guide.modules()] == modes
+    assert guide.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[name]) for name, value in guide.state_dict().items())
+    assert all(parameter.grad is None for parameter in guide.parameters())
+
+
+def test_a_bound_methods_module_is_in_evaluation_mode(pair: LinearGaussian) -> None:
+    guide = Encoder()
+    to_arviz(pair.model, guide.forward, pair.x, 5)
+    assert not any(guide.was_training)
+    assert guide.training
+
+
+def test_modes_and_generator_are_put_back_after_an_error(pair: LinearGaussian) -> None:
+    guide, before = Encoder(), torch.get_rng_state()
+
+    def model(x: Tensor) -> None:
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        to_arviz(model, guide, pair.x, 5, seed=0)
+    assert all(module.training for module in guide.modules())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_masked_data_add_nothing(pair: LinearGaussian) -> None:
+    mask = torch.tensor([True, False, True, False])
+    model, guide = (poutine.mask(program, mask) for program in (pair.model, pair.guide))
+    weights = array(to_arviz(model, guide, pair.x, 5), "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, (pair.log_evidence() * mask).expand(1, 5, -1))
+
+
+def test_scale_is_no_part_of_a_weight(pair: LinearGaussian) -> None:
+    model, guide = (poutine.scale(program, 100.0) for program in (pair.model, pair.guide))
+    weights = array(to_arviz(model, guide, pair.x, 5), "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, pair.log_evidence().expand(1, 5, -1))
+
+
+def test_a_random_subsample_is_the_same_in_every_chunk() -> None:
+    x = torch.arange(100.0)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample_size=5, dim=-1) as index:
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x[index])
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), subsample_size=5, dim=-1) as index:
+            pyro.sample("z", dist.Normal(x[index] / 2, math.sqrt(0.5)))
+
+    data = to_arviz(model, guide, x, 4, chunk_size=1)
+    observed = array(data, "observed_data", "x")
+    evidence = dist.Normal(0.0, math.sqrt(2)).log_prob(observed)
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, evidence.expand(1, 4, -1))
+
+
+def test_a_factor_is_in_the_weights_only(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        pair.model(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.factor("reward", torch.arange(4.0))
+
+    data = to_arviz(model, pair.guide, pair.x, 5)
+    expected = pair.log_evidence() + torch.arange(4.0)
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, expected.expand(1, 5, -1))
+    for group in ("log_likelihood", "observed_data", "posterior_predictive"):
+        assert list(data[group].data_vars) == ["x"]
+
+
+def test_deterministic_sites_are_left_out(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        pyro.deterministic("twice", 2 * pair.model(x), event_dim=1)
+
+    data = to_arviz(model, pair.guide, pair.x, 5)
+    assert list(data["observed_data"].data_vars) == ["x"]
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, pair.log_evidence().expand(1, 5, -1))
+
+
+def test_an_auxiliary_site_of_the_guide_is_in_q(pair: LinearGaussian) -> None:
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            q = dist.MultivariateNormal(pair.mean(x), pair.covariance)
+            u = pyro.sample("u", q, infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(u, event_dim=1))
+
+    data = to_arviz(pair.model, guide, pair.x, 5)
+    assert set(data["posterior"].data_vars) == {"u", "z"}
+    assert list(data["log_prior"].data_vars) == ["z"]
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, pair.log_evidence().expand(1, 5, -1))
+
+
+def test_another_plate_is_a_dim_of_the_draws_and_summed_in_the_weights() -> None:
+    x = torch.randn(3, 4)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", 4, dim=-1):
+            pyro.sample("level", dist.Normal(0.0, 1.0))
+            with pyro.plate("time", 3, dim=-2):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", 4, dim=-1):
+            pyro.sample("level", dist.Normal(0.0, 1.0))
+            with pyro.plate("time", 3, dim=-2):
+                pyro.sample("z", dist.Normal(x / 2, math.sqrt(0.5)))
+
+    data = to_arviz(model, guide, x, 5, max_plate_nesting=2)
+    assert data["posterior"]["level"].dims == ("chain", "draw", "datum")
+    assert data["posterior"]["z"].dims == ("chain", "draw", "time", "datum")
+    assert data["observed_data"]["x"].dims == ("time", "datum")
+    evidence = dist.Normal(0.0, math.sqrt(2)).log_prob(x).sum(0)
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, evidence.expand(1, 5, -1))
+    with pytest.raises(ValueError, match="increasing max_plate_nesting to at least 2"):
+        to_arviz(model, guide, x, 5)
+
+
+def test_image_shaped_events() -> None:
+    x = torch.randn(3, 1, 2, 2)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            mean = z[..., None, None, None].expand(*z.shape, 1, 2, 2)
+            pyro.sample("x", dist.Normal(mean, 1.0).to_event(3), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.mean((1, 2, 3)), 1.0))
+
+    data = to_arviz(model, guide, x, 5)
+    predicted = data["posterior_predictive"]["x"]
+    assert predicted.dims == ("chain", "draw", "datum", "x_dim_0", "x_dim_1", "x_dim_2")
+    assert predicted.shape == (1, 5, 3, 1, 2, 2)
+    assert data["log_likelihood"]["x"].shape == (1, 5, 3)
+
+
+@pytest.mark.parametrize("name", ["num_samples", "chunk_size", "max_plate_nesting"])
+def test_a_count_below_one(pair: LinearGaussian, name: str) -> None:
+    counts = {"num_samples": 1, name: 0}
+    with pytest.raises(ValueError, match=f"to_arviz: expected {name} ≥ 1, an integer; got 0"):
+        to_arviz(pair.model, pair.guide, pair.x, **counts)
+
+
+def test_a_guide_without_latent_sites(pair: LinearGaussian) -> None:
+    with pytest.raises(ValueError, match="expected a guide with at least one latent sample site"):
+        to_arviz(pair.model, lambda x: None, pair.x, 5)
+
+
+def test_a_model_without_observed_sites(pair: LinearGaussian) -> None:
+    model = poutine.uncondition(pair.model)
+    with pytest.raises(ValueError, match="expected a model with at least one observed"):
+        to_arviz(model, pair.guide, pair.x, 5)
+
+
+def test_a_latent_site_of_the_model_only(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        pair.model(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.sample("w", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"got a guide without \['w'\]"):
+        to_arviz(model, pair.guide, pair.x, 5)
+
+
+def test_a_latent_site_of_the_guide_only(pair: LinearGaussian) -> None:
+    def guide(x: Tensor) -> None:
+        pair.guide(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.sample("w", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ValueError, match=r"got a model without \['w'\]"):
+        to_arviz(pair.model, guide, pair.x, 5)
+
+
+def test_a_model_without_the_plate_over_the_data(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(2))
+        pyro.sample("x", pair.likelihood(z).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        pyro.sample("z", dist.Normal(pair.mean(x), 1.0).to_event(2))
+
+    with pytest.raises(ValueError, match=r"plate over the data at dim -1.*got \['x', 'z'\]"):
+        to_arviz(model, guide, pair.x, 5)
+
+
+def test_a_latent_site_for_all_data_at_once(pair: LinearGaussian) -> None:
+    def also_global(program):
+        def run(x: Tensor) -> None:
+            pyro.sample("theta", dist.Normal(0.0, 1.0))
+            program(x)
+
+        return run
+
+    with pytest.raises(ValueError, match=r"got \['theta'\] outside of one"):
+        to_arviz(also_global(pair.model), also_global(pair.guide), pair.x, 5)
+
+
+def test_plates_of_different_sizes(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        pair.model(x)
+        with pyro.plate("others", 2, dim=-1):
+            pyro.sample("y", dist.Normal(0.0, 1.0), obs=torch.zeros(2))
+
+    with pytest.raises(ValueError, match="expected plates of one size at dim -1; got the sizes"):
+        to_arviz(model, pair.guide, pair.x, 5)
+
+
+def test_event_dims_that_are_not_declared(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.mean(-1), 1.0).expand([9, 4]), obs=torch.zeros(9, 4))
+
+    with pytest.raises(ValueError, match='at site "x", invalid log_prob shape'):
+        to_arviz(model, pair.guide, pair.x, 5, max_plate_nesting=2)
