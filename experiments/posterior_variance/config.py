@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-__all__ = ["Config"]
+__all__ = ["Config", "default_config"]
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,17 @@ class Config:
     def validate_every(self) -> int:
         """Epochs between two points of the held-out curve: some 25 points a run."""
         return max(1, self.epochs // 25)
+
+
+# The digits are a fortieth of MNIST in number and a twelfth in size.
+_DEFAULTS = {
+    "mnist": Config(),
+    "digits": Config(data="digits", seeds=3, epochs=150, hidden=(100, 100), batch_size=50),
+}
+_QUICK = {"seeds": 2, "epochs": 5, "elbo_samples": 5, "evidence_samples": 50}
+
+
+def default_config(data: str, *, quick: bool = False, **given: Any) -> Config:
+    """The settings for a data set; what is given (not ``None``) replaces them."""
+    config = replace(_DEFAULTS[data], **(_QUICK if quick else {}))
+    return replace(config, **{name: value for name, value in given.items() if value is not None})

@@ -68,21 +68,25 @@ def arrays(
     Dataset('array', 90 train + 10 test of shape (20,), images 5×4, Grey(), cpu)
     """
     check_fraction(test_fraction)
-    is_array = isinstance(source, (np.ndarray, Tensor))
-    name = "array" if is_array else Path(source).stem
-    with located("array" if is_array else source):
-        content = {"x": source} if is_array else _load(Path(source))
-        parts = _parts(_with_labels(content, labels))
+    path = _path(source)
+    with located(path):
+        parts = _parts(_with_labels(_content(source), labels))
         values, image_shape = _flat_images(_all_values(parts), image_shape)
         whole = Examples(values, _all_labels(parts), binarisation)
-        sizes = [len(x) for x, _ in parts]
-        train, test = (
-            _published(sizes) if len(sizes) == 2 else _shuffled(*sizes, test_fraction, seed)
-        )
-        return divided(name, whole, train, test, image_shape)
+        train, test = _split([len(x) for x, _ in parts], test_fraction, seed)
+        return divided(path.stem, whole, train, test, image_shape)
 
 
-def _load(path: Path) -> dict[str, np.ndarray]:
+def _path(source: str | os.PathLike[str] | Array) -> Path:
+    """What errors and the data set's name call the source."""
+    return Path("array" if isinstance(source, (np.ndarray, Tensor)) else source)
+
+
+def _content(source: str | os.PathLike[str] | Array) -> dict[str, Array]:
+    return {"x": source} if isinstance(source, (np.ndarray, Tensor)) else _load(Path(source))
+
+
+def _load(path: Path) -> dict[str, Array]:
     """The arrays of a file by their roles: `x`, `y`, or those with `_train` and `_test`."""
     if not path.is_file():
         raise FileNotFoundError(
@@ -109,7 +113,7 @@ def _check_magic(file: BinaryIO) -> None:
         raise mismatch("a .npy or .npz file", got, _SAVE)
 
 
-def _members(content: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
+def _members(content: np.lib.npyio.NpzFile) -> dict[str, Array]:
     return {role: content[name] for role, name in _roles(list(content)).items()}
 
 
@@ -218,7 +222,12 @@ def _flat_images(
     return values.flatten(start_dim=1), (rows, columns)
 
 
-def _published(sizes: list[int]) -> tuple[slice, slice]:
+def _split(
+    sizes: list[int], test_fraction: float, seed: int
+) -> tuple[Tensor, Tensor] | tuple[slice, slice]:
+    """The rows to train on and to hold out: the two parts as given, or a shuffle of the one."""
+    if len(sizes) == 1:
+        return _shuffled(sizes[0], test_fraction, seed)
     return slice(0, sizes[0]), slice(sizes[0], None)
 
 

@@ -33,7 +33,7 @@ class Part:
     def parse(self, content: bytes) -> np.ndarray:
         """The uint8 array in the content, checked to be the published one."""
         array = parse_idx(content)
-        if (array.dtype, array.shape) != (np.uint8, self.shape):
+        if array.dtype != np.uint8 or array.shape != self.shape:
             raise mismatch(
                 f"uint8 {list(self.shape)} in {self.name}",
                 f"{array.dtype} {list(array.shape)}",

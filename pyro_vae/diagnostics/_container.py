@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import xarray as xr
 
@@ -19,21 +20,26 @@ with warnings.catch_warnings():
 # Not `hasattr`: arviz 1 answers that with a warning about the migration.
 HAS_INFERENCE_DATA: bool = "InferenceData" in vars(az)
 
-Container = az.InferenceData if HAS_INFERENCE_DATA else xr.DataTree
+_CLASS: type = az.InferenceData if HAS_INFERENCE_DATA else xr.DataTree
+
+if TYPE_CHECKING:
+    Container: TypeAlias = Any  # which of the two it is, only the installed arviz knows
+else:
+    Container = _CLASS
 
 
 def build(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, object]) -> Container:
     """The installed arviz's container holding ``groups``, with ``attrs`` at its root."""
     if HAS_INFERENCE_DATA:
-        return Container(attrs=dict(attrs), **groups)
+        return _CLASS(attrs=dict(attrs), **groups)
     return _tree(groups, attrs)
 
 
 def to_tree(data: Container) -> xr.DataTree:
     """The container as an xarray tree: the one form that is written to files."""
-    if not isinstance(data, Container):
+    if not isinstance(data, _CLASS):
         raise TypeError(
-            f"save: expected arviz's {Container.__name__}; got {type(data).__name__}; "
+            f"save: expected arviz's {_CLASS.__name__}; got {type(data).__name__}; "
             "pass what to_arviz returned."
         )
     if HAS_INFERENCE_DATA:
@@ -44,7 +50,7 @@ def to_tree(data: Container) -> xr.DataTree:
 def from_tree(tree: xr.DataTree) -> Container:
     """The inverse of :func:`to_tree`."""
     groups = {name: node.to_dataset() for name, node in tree.children.items()}
-    return build(groups, tree.attrs)
+    return build(groups, {str(name): value for name, value in tree.attrs.items()})
 
 
 def _tree(groups: Mapping[str, xr.Dataset], attrs: Mapping[str, object]) -> xr.DataTree:

@@ -166,7 +166,7 @@ class _Pair:
         nesting = self.max_plate_nesting + 1
         log_p, log_q = log_probs(model_trace, nesting), log_probs(guide_trace, nesting)
         latent, data = latent_sites(guide_trace), data_sites(model_trace)
-        log_weight = sum(log_p.values()) - sum(log_q.values())
+        log_weight = torch.stack([*log_p.values()]).sum(0) - torch.stack([*log_q.values()]).sum(0)
         return {
             "posterior": {name: site_array(name, site) for name, site in latent.items()},
             "sample_stats": {"log_weight": per_datum(log_weight)},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import xarray as xr
 
 from pyro_vae.diagnostics._container import Container, from_tree, to_tree
 
 # Named, so that a file does not depend on which netCDF libraries happen to be installed.
-_ENGINE = "h5netcdf"
+_ENGINE: Final = "h5netcdf"
 
 
 def save(data: Container, path: str | os.PathLike[str]) -> Path:

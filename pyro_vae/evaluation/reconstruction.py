@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor, nn
 
 from pyro_vae._modes import evaluation_mode, forked_rng
@@ -32,7 +33,7 @@ def reconstruction_error(
 
 
 def _errors(model: nn.Module, guide: nn.Module, x: Tensor, site: str) -> Tensor:
-    sampled = poutine.trace(guide).get_trace(x)
+    sampled = prune_subsample_sites(poutine.trace(guide).get_trace(x))
     means = {name: sampled.nodes[name]["fn"].mean for name in sampled.stochastic_nodes}
     trace = poutine.trace(poutine.condition(model, data=means)).get_trace(x)
     return (x - trace.nodes[site]["fn"].mean).square().flatten(1).mean(1)

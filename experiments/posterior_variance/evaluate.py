@@ -1,0 +1,86 @@
+"""What is measured of one trained VAE, all on held-out data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.posterior_variance.config import Config
+from pyro_vae import VAE
+from pyro_vae.data import Dataset
+from pyro_vae.evaluation import (
+    active_units,
+    bound_terms,
+    log_evidence,
+    posterior_moments,
+    reconstruction_error,
+)
+from pyro_vae.figures import inverse_cdf_grid
+
+__all__ = ["arrays", "measure"]
+
+_GRID = 8  # generative samples a side
+_MANIFOLD = 20  # points of the latent manifold a side
+
+
+def measure(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
+    """Numbers: the bound and its terms, the evidence, active units, the reconstruction's error.
+
+    Means over the test set, in nats an image, under the prior with its variance from the training
+    set.
+    """
+    x = data.test.batch(slice(None))
+    pair = (vae.model, vae.guide)
+    evidence = log_evidence(*pair, x, num_samples=config.evidence_samples)
+    return {
+        **bound_terms(*pair, x, num_samples=config.elbo_samples, batch_size=200).mean(),
+        "log_evidence": evidence.mean(),
+        "log_evidence_error": evidence.mean_error(),
+        "active_units": active_units(vae.guide, x).count,
+        "reconstruction_error": reconstruction_error(*pair, x).mean().item(),
+        "prior_variance": vae.prior().variance.tolist(),
+    }
+
+
+@torch.no_grad()
+def arrays(vae: VAE, data: Dataset, seed: int) -> dict[str, NDArray[Any]]:
+    """What the figures need: latents of the test set, and pictures."""
+    x = data.test.batch(slice(None))
+    mean, variance = posterior_moments(vae.guide, x)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        noise = torch.randn(mean.shape)
+        generated = vae.generate(_GRID**2)
+    found = {
+        "mean": mean,
+        "variance": variance,
+        "z": mean + variance.sqrt() * noise.to(mean.device),
+        "prior_variance": vae.prior().variance,
+        "generated": _images(generated, data, _GRID, _GRID),
+        "originals": _images(x[:10], data, 10),
+        "reconstructions": _images(vae.reconstruct(x[:10]), data, 10),
+    }
+    if mean.shape[1] == 2:
+        found["manifold"] = _manifold(vae, data)
+    out = {name: value.cpu().numpy().astype(np.float32) for name, value in found.items()}
+    if data.test.labels is not None:
+        out["label"] = data.test.labels.cpu().numpy()
+    return out
+
+
+def _manifold(vae: VAE, data: Dataset) -> Tensor:
+    """Decoded images over a grid of the prior's quantiles (seed 003, figures 12 and 13)."""
+    scale = vae.prior().stddev
+    grid = inverse_cdf_grid(_MANIFOLD, scale.cpu().numpy())
+    decoded = vae.decode(torch.as_tensor(grid, dtype=scale.dtype, device=scale.device))
+    return _images(decoded, data, _MANIFOLD, _MANIFOLD)
+
+
+def _images(x: Tensor, data: Dataset, *leading: int) -> Tensor:
+    if data.image_shape is None:
+        raise ValueError(f"{data.name}: expected images; got data of no image shape.")
+    return x.reshape(*leading, *data.image_shape)

@@ -1,0 +1,87 @@
+"""Learned against constant posterior variance on real digits (seed 003, section 7.1).
+
+Trains the three methods of seed 003's figure 4 — learned variance, constant variance with a
+floating prior, BILBO — on the same seeds and order of the data; writes results as JSON and CSV,
+posteriors for arviz as netCDF, figures, and a report. The same command, interrupted, goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from experiments.machine import describe_machine
+from experiments.posterior_variance.config import Config, default_config
+from experiments.posterior_variance.figures import draw
+from experiments.posterior_variance.jobs import results, run_jobs
+from experiments.posterior_variance.report import csv_table, report, summary
+from experiments.run_folder import RunFolder, write_json, write_text
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command line."""
+    add = parser.add_argument
+    add("--data", choices=("digits", "mnist"), default="digits", help="default: digits")
+    add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
+    add("--seeds", type=_positive, metavar="N", help="seeds 0 … N−1 (digits: 3, mnist: 5)")
+    add("--epochs", type=_positive, metavar="N", help="passes through the data")
+    add("--latent", type=_positive, metavar="N", help="dimensions of z (2)")
+    add("--device", metavar="NAME", help="cpu or cuda (cpu)")
+    add("--quick", action="store_true", help="a few epochs, to see that everything works")
+    add("--jobs", type=_positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure and report; what is done already is not done again."""
+    config = default_config(
+        options.data,
+        quick=options.quick,
+        seeds=options.seeds,
+        epochs=options.epochs,
+        latent=options.latent,
+        device=options.device,
+    )
+    folder = RunFolder(options.out, "posterior_variance", config)
+    print(f"run folder: {folder.path}")
+    run_jobs(config, folder.path, options.data_dir, options.jobs)
+    _report(config, folder, _command(options))
+
+
+def _report(config: Config, folder: RunFolder, command: str) -> None:
+    found = list(results(config, folder.path))
+    machine = describe_machine(config.device)
+    captions = draw(config, folder.path, found)
+    write_json(
+        folder / "results.json",
+        {"command": command, "machine": machine, "summary": summary(found), "runs": found},
+    )
+    write_text(folder / "results.csv", csv_table(found))
+    text = report(config, found, captions, machine, command)
+    write_text(folder / "report.md", text)
+    print(text.split("## What the numbers are")[0])
+    print(f"report: {folder / 'report.md'}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes this run, without what does not change its results."""
+    given = [f"--data {options.data}"]
+    for name in ("seeds", "epochs", "latent", "device"):
+        value = getattr(options, name)
+        if value is not None:
+            given.append(f"--{name} {shlex.quote(str(value))}")
+    if options.quick:
+        given.append("--quick")
+    if options.jobs > 1:
+        given.append(f"--jobs {options.jobs}")
+    return " ".join(["python -m experiments posterior_variance", *given])
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number ≥ 1; got {text!r}")
+    return number
