@@ -13,7 +13,7 @@ __all__ = ["RunFolder", "RunFolderError", "write_json", "write_text"]
 
 
 class RunFolderError(RuntimeError):
-    """A run folder that holds something else."""
+    """A run folder that cannot be used: what it holds, and what to do."""
 
 
 class RunFolder:
@@ -39,12 +39,8 @@ class RunFolder:
         stored = self.path / "config.json"
         if stored.exists():
             _check_same(stored, own)
-        elif self.path.exists() and any(self.path.iterdir()):
-            raise RunFolderError(
-                f"{self.path}: expected an empty folder or one of this experiment's; got one with "
-                "other files and no config.json. Give another folder with --out."
-            )
         else:
+            _check_empty(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(stored, own)
 
@@ -74,20 +70,36 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def _check_empty(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(
+            f"{path}: expected a folder; got a file. Give another folder with --out."
+        )
+    # A run killed in its first moment has left half a configuration: that is no other's file.
+    if path.exists() and any(p.name != "config.json.partial" for p in path.iterdir()):
+        raise RunFolderError(
+            f"{path}: expected an empty folder or one of this experiment's; got one with "
+            "other files and no config.json. Give another folder with --out."
+        )
+
+
 def _check_same(stored: Path, own: dict[str, Any]) -> None:
     try:
-        there = json.loads(stored.read_text(encoding="utf-8"))
-        config, other = own["config"], there["config"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        config, other = _flat(own), _flat(json.loads(stored.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{stored}: expected a run's configuration; got {error!r}. Give another folder with "
             "--out, or delete this one."
         ) from error
-    if there == own:
-        return
     differing = sorted(k for k in config.keys() | other.keys() if config.get(k) != other.get(k))
+    if not differing:
+        return
     told = "; ".join(f"{k}: {config.get(k)} asked for, {other.get(k)} there" for k in differing)
     raise RunFolderError(
         f"{stored.parent}: expected a run with the settings asked for; got another's ({told}). "
         "Give another folder with --out, or its own settings to go on with it."
     )
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    return {"experiment": content["experiment"], **content["config"]}

@@ -27,6 +27,11 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
 @contextmanager
 def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Torch's random numbers seeded inside; the global state put back after."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        # Not `torch.manual_seed`, which seeds every CUDA device; only this one's state is kept.
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

@@ -71,6 +71,8 @@ class EstimatedMean(nn.Module):
 
 
 def feature_count(network: nn.Module, name: str) -> int | None:
-    """``network.in_features`` or ``.out_features`` where the network has it."""
+    """``network.in_features`` or ``.out_features``, if it or its outer layer has it."""
+    if isinstance(network, nn.Sequential) and len(network):
+        network = network[0 if name == "in_features" else -1]
     count = getattr(network, name, None)
     return count if isinstance(count, int) else None

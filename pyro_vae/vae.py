@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pyro
 import torch
@@ -50,7 +51,8 @@ class VAE(Pair):
         likelihood: p(x|z), with its decoder.
         guide: q(z|x), with its encoder.
         name: the root of the parameters' names in Pyro's global store; by default ``"vae"`` and a
-            number, so that two VAEs in one process do not share parameters.
+            number, so that two VAEs in one process do not share parameters. Copies of a VAE keep
+            a name that was given, and then share them.
 
     Raises:
         ShapeError: latent sizes of prior, encoder and decoder that differ: here where the
@@ -73,11 +75,21 @@ class VAE(Pair):
         self, *, prior: Prior, likelihood: Likelihood, guide: Guide, name: str | None = None
     ) -> None:
         _check_latent_sizes(prior, likelihood, guide)
-        name = f"vae{next(_unnamed)}" if name is None else name
+        super().__init__(_Model(prior, likelihood, guide), guide)
+        self._name = name
+        self._set_root_name()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or what was pickled, gets a number of its own."""
+        super().__setstate__(state)
+        self._set_root_name()
+
+    def _set_root_name(self) -> None:
         # The root name makes the parameters' names unique in Pyro's global store: without it a
         # second VAE's parameters are looked up under the first one's names and do not train.
-        guide._pyro_set_supermodule(f"{name}.guide", guide._pyro_context)
-        super().__init__(_Model(prior, likelihood, guide, f"{name}.model"), guide)
+        root = f"vae{next(_unnamed)}" if self._name is None else self._name
+        for part, program in {"model": self.model, "guide": self.guide}.items():
+            program._pyro_set_supermodule(f"{root}.{part}", program._pyro_context)
 
     @property
     def prior(self) -> Prior:
@@ -110,8 +122,8 @@ class _Model(Program):
 
     _guide: Guide
 
-    def __init__(self, prior: Prior, likelihood: Likelihood, guide: Guide, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, prior: Prior, likelihood: Likelihood, guide: Guide) -> None:
+        super().__init__()
         self.prior = prior
         self.likelihood = likelihood
         # Held without registering it: the guide's parameters are not the model's.
@@ -123,6 +135,7 @@ class _Model(Program):
         prior = self.prior.during_inference(q)
         with pyro.plate("data", x.shape[0], dim=-1):
             z = pyro.sample("z", prior)
+            _check_latent(z, self.prior.latent_dim)
             likelihood = self.likelihood.during_inference(z, x)
             _check_event(likelihood.event_shape, x)
             return pyro.sample("x", likelihood, obs=x)
@@ -138,6 +151,14 @@ def _check_latent_sizes(prior: Prior, likelihood: Likelihood, guide: Guide) -> N
     if len(set(known.values())) > 1:
         found = ", ".join(f"{part} {size}" for part, size in known.items())
         raise ShapeError(f"VAE: expected one latent size; got {found}. Make them equal.")
+
+
+def _check_latent(z: Tensor, latent_dim: int) -> None:
+    if z.shape[-1] != latent_dim:
+        raise ShapeError(
+            f"VAE: expected latents of the prior's size {latent_dim}; got {z.shape[-1]} from the "
+            "guide. Make the encoder's outputs or the prior's latent_dim fit."
+        )
 
 
 def _check_event(event_shape: torch.Size, x: Tensor) -> None:

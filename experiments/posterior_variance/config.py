@@ -38,7 +38,7 @@ _DEFAULTS = {
     "mnist": Config(),
     "digits": Config(data="digits", seeds=3, epochs=150, hidden=(100, 100), batch_size=50),
 }
-_QUICK = {"seeds": 2, "epochs": 5, "elbo_samples": 5, "evidence_samples": 50}
+_QUICK: dict[str, Any] = {"seeds": 2, "epochs": 5, "elbo_samples": 5, "evidence_samples": 50}
 
 
 def default_config(data: str, *, quick: bool = False, **given: Any) -> Config:

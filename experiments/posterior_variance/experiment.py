@@ -11,11 +11,12 @@ import argparse
 import shlex
 from pathlib import Path
 
-from experiments.machine import describe_machine
+import torch
+
 from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
-from experiments.posterior_variance.jobs import results, run_jobs
-from experiments.posterior_variance.report import csv_table, report, summary
+from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
+from experiments.posterior_variance.report import csv_table, machines, report, summary
 from experiments.run_folder import RunFolder, write_json, write_text
 
 __all__ = ["add_arguments", "run"]
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=_positive, metavar="N", help="seeds 0 … N−1 (digits: 3, mnist: 5)")
     add("--epochs", type=_positive, metavar="N", help="passes through the data")
     add("--latent", type=_positive, metavar="N", help="dimensions of z (2)")
-    add("--device", metavar="NAME", help="cpu or cuda (cpu)")
+    add("--device", type=_device, metavar="NAME", help="cpu or cuda (cpu)")
     add("--quick", action="store_true", help="a few epochs, to see that everything works")
     add("--jobs", type=_positive, default=1, metavar="N", help="runs side by side (1)")
     add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
@@ -52,15 +53,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _report(config: Config, folder: RunFolder, command: str) -> None:
-    found = list(results(config, folder.path))
-    machine = describe_machine(config.device)
+    found = [read_result(folder.path, job) for job in all_jobs(config)]
     captions = draw(config, folder.path, found)
     write_json(
         folder / "results.json",
-        {"command": command, "machine": machine, "summary": summary(found), "runs": found},
+        {"command": command, "machine": machines(found), "summary": summary(found), "runs": found},
     )
     write_text(folder / "results.csv", csv_table(found))
-    text = report(config, found, captions, machine, command)
+    text = report(config, found, captions, command)
     write_text(folder / "report.md", text)
     print(text.split("## What the numbers are")[0])
     print(f"report: {folder / 'report.md'}")
@@ -85,3 +85,19 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number ≥ 1; got {text!r}")
     return number
+
+
+def _device(text: str) -> str:
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"expected cpu or cuda; got {text!r}")
+    there = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= there:
+        raise argparse.ArgumentTypeError(
+            f"expected a CUDA device that torch finds; got {text!r}, and it finds {there}. Leave "
+            "--device out to compute on the processor"
+        )
+    return text

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.posterior_variance.config import Config
-from experiments.posterior_variance.jobs import job_folder
+from experiments.posterior_variance.jobs import read_arrays
 from experiments.posterior_variance.methods import METHODS
 from pyro_vae import figures
 
@@ -22,31 +23,30 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def draw(config: Config, root: Path, results: list[dict[str, Any]]) -> dict[str, str]:
-    """Draw every figure into ``root / "figures"``; file name → caption."""
-    first = {method: _arrays(root, method, 0) for method in METHODS}
-    drawn = {
-        "bound.png": (_bound(config, results), _BOUND),
-        "samples.png": (figures.image_grid({m: a["generated"] for m, a in first.items()}), _SAMPLES),
-        "reconstructions.png": (_reconstructions(first), _RECONSTRUCTIONS),
-    }
+    """Draw every figure that the run has data for into ``root / "figures"``; name → caption."""
+    first = {method: read_arrays(root, (method, 0)) for method in METHODS}
+    drawn: dict[str, tuple[Figure, str]] = {}
+    if len(_curve(results[0])) > 1:
+        drawn["bound.png"] = _bound(results), _BOUND + _BAND * (config.seeds > 1)
+    drawn["samples.png"] = _samples(first), _SAMPLES
+    drawn["reconstructions.png"] = _reconstructions(first), _RECONSTRUCTIONS
     if config.latent == 2:
-        drawn |= {
-            "posterior_means.png": (_means(first, results), _MEANS),
-            "learned_runs.png": (_learned_runs(config, root, results), _RUNS),
-            "posterior_variance.png": (_variances(config, root), _VARIANCES),
-            "manifold_learned.png": (_manifold(first["Learned Σ"]), _MANIFOLD_LEARNED),
-            "manifold_bilbo.png": (_manifold(first["BILBO"]), _MANIFOLD_BILBO),
-        }
+        drawn["posterior_means.png"] = _means(first, results), _MEANS
+        if config.seeds > 1:
+            drawn["learned_runs.png"] = _learned_runs(config, root, results), _RUNS
+        drawn["posterior_variance.png"] = _variances(config, root), _VARIANCES
+        drawn["manifold_learned.png"] = _manifold(first["Learned Σ"]), _MANIFOLD_LEARNED
+        drawn["manifold_bilbo.png"] = _manifold(first["BILBO"]), _MANIFOLD_BILBO
     for name, (figure, _) in drawn.items():
         figures.save(figure, root / "figures" / name)
     return {name: caption for name, (_, caption) in drawn.items()}
 
 
 _BOUND = (
-    "After seed 003, figure 4 (a, b): the bound on the test set during training; the band is the "
-    "range over seeds. All methods by the ordinary ELBO, the floating prior's variance from the "
-    "training set."
+    "After seed 003, figure 4 (a, b): the bound on the test set during training, for all methods "
+    "the ordinary ELBO, the floating prior's variance from the training set."
 )
+_BAND = " The line is the mean and the band the range over seeds."
 _SAMPLES = "After figure 4 (c): means of p(x|z) at draws from each method's prior, seed 0."
 _RECONSTRUCTIONS = "Test images, and the decoder's mean at the posterior's mean, seed 0."
 _MEANS = "After figure 5: posterior means of the test set coloured by label, seed 0."
@@ -62,17 +62,12 @@ _MANIFOLD_LEARNED = (
 _MANIFOLD_BILBO = "After figure 13: the same for BILBO, Σ = I."
 
 
-def _arrays(root: Path, method: str, seed: int) -> Arrays:
-    with np.load(job_folder(root, (method, seed)) / "arrays.npz") as stored:
-        return dict(stored)
-
-
 def _curve(result: dict[str, Any]) -> dict[int, float]:
     records = result["history"]
     return {r["epoch"]: r["validation"] for r in records if r["validation"] is not None}
 
 
-def _bound(config: Config, results: list[dict[str, Any]]) -> Any:
+def _bound(results: list[dict[str, Any]]) -> Figure:
     epochs = np.array(list(_curve(results[0])))
     curves = {
         method: np.array([list(_curve(r).values()) for r in results if r["method"] == method])
@@ -85,34 +80,38 @@ def _seed_bounds(results: list[dict[str, Any]], seed: int) -> dict[str, float]:
     return {r["method"]: r["bound"] for r in results if r["seed"] == seed}
 
 
-def _means(first: dict[str, Arrays], results: list[dict[str, Any]]) -> Any:
+def _means(first: dict[str, Arrays], results: list[dict[str, Any]]) -> Figure:
     panels = {method: (a["mean"], a.get("label")) for method, a in first.items()}
     return figures.posterior_means(panels, bounds=_seed_bounds(results, 0))
 
 
-def _learned_runs(config: Config, root: Path, results: list[dict[str, Any]]) -> Any:
-    runs = {f"seed {s}": _arrays(root, "Learned Σ", s) for s in range(min(3, config.seeds))}
+def _learned_runs(config: Config, root: Path, results: list[dict[str, Any]]) -> Figure:
+    runs = {f"seed {s}": read_arrays(root, ("Learned Σ", s)) for s in range(min(3, config.seeds))}
     bounds = {f"seed {s}": _seed_bounds(results, s)["Learned Σ"] for s in range(len(runs))}
     return figures.posterior_means(
         {name: (a["mean"], a.get("label")) for name, a in runs.items()}, bounds=bounds
     )
 
 
-def _variances(config: Config, root: Path) -> Any:
-    runs = {f"seed {s}": _arrays(root, "Learned Σ", s) for s in range(min(3, config.seeds))}
+def _variances(config: Config, root: Path) -> Figure:
+    runs = {f"seed {s}": read_arrays(root, ("Learned Σ", s)) for s in range(min(3, config.seeds))}
     return figures.posterior_variance_against_mean(
         {name: (a["mean"], a["variance"]) for name, a in runs.items()}
     )
 
 
-def _reconstructions(first: dict[str, Arrays]) -> Any:
+def _samples(first: dict[str, Arrays]) -> Figure:
+    return figures.image_grid({method: a["generated"] for method, a in first.items()})
+
+
+def _reconstructions(first: dict[str, Arrays]) -> Figure:
     originals = first["Learned Σ"]["originals"]
     return figures.reconstructions(
         originals, {method: a["reconstructions"] for method, a in first.items()}
     )
 
 
-def _manifold(arrays: Arrays) -> Any:
+def _manifold(arrays: Arrays) -> Figure:
     return figures.latent_manifold(
         arrays["manifold"], arrays["mean"], arrays["z"], arrays.get("label")
     )

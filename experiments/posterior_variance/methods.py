@@ -57,8 +57,8 @@ def build(
 ) -> tuple[VAE, Objective]:
     """A method's VAE, initialised from ``seed``, and its objective.
 
-    The decoder is drawn first, so that all methods start from the same one; the encoders differ in
-    their last layer only.
+    The decoder is drawn first, so that all methods start from the same one. The encoders of methods
+    with as many outputs are the same too; one with more outputs is another draw throughout.
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)

@@ -12,7 +12,7 @@ from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.figures import PAPER
 from experiments.posterior_variance.methods import METHODS
 
-__all__ = ["csv_table", "report", "summary"]
+__all__ = ["csv_table", "machines", "report", "summary"]
 
 _BASELINE = "Learned Σ"
 _COLUMNS = (
@@ -50,11 +50,17 @@ def summary(results: Results) -> dict[str, Any]:
     }
 
 
+def machines(results: Results) -> dict[str, str]:
+    """What the runs were made on; where they were made on several, all of those."""
+    found = [result["machine"] for result in results if "machine" in result]
+    names = dict.fromkeys(name for machine in found for name in machine)
+    return {name: "; ".join(dict.fromkeys(m[name] for m in found)) for name in names}
+
+
 def report(
     config: Config,
     results: Results,
     captions: dict[str, str],
-    machine: dict[str, str],
     command: str,
 ) -> str:
     """The Markdown of ``report.md``."""
@@ -68,7 +74,7 @@ def report(
         "## What the numbers are",
         _meaning(config),
         "## What was run",
-        _settings(config, results, machine, command),
+        _settings(config, results, command),
         "## Figures",
         *(f"![{caption}](figures/{name})\n\n{caption}" for name, caption in captions.items()),
     ]
@@ -113,7 +119,8 @@ def _table(config: Config, results: Results) -> str:
             ]
         )
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"Nats a test image, means over {config.seeds} seed(s).\n\n{lines}"
+    over = f"means over {config.seeds} seeds" if config.seeds > 1 else "one seed"
+    return f"Nats a test image, {over}.\n\n{lines}"
 
 
 def _differences(results: Results) -> str:
@@ -150,7 +157,7 @@ def _meaning(config: Config) -> str:
         "*Bound*: the evidence lower bound (seed 003, eq. 1 and 2) with the KL in closed form and "
         f"{config.elbo_samples} samples of z an image. For the constant variance the prior is "
         "N(0, S²) with S² from the training set (eq. 4), put into this ordinary bound: an S² from "
-        "each batch would flatter it by up to n/(2B) nats. *Log evidence*: importance sampling "
+        "each batch would flatter it by about n/(2B) nats. *Log evidence*: importance sampling "
         f"with {config.evidence_samples} samples. The likelihood is a Bernoulli on grey values: a "
         "cross entropy, comparable between the methods here and with seed 003, not with "
         "binarised data. *s.e.* is over seeds; intervals are Student's t on paired differences.\n\n"
@@ -161,9 +168,7 @@ def _meaning(config: Config) -> str:
     )
 
 
-def _settings(
-    config: Config, results: Results, machine: dict[str, str], command: str
-) -> str:
+def _settings(config: Config, results: Results, command: str) -> str:
     layers = " – ".join(map(str, config.hidden))
     training = sum(result["training_seconds"] for result in results)
     rows = {
@@ -173,11 +178,15 @@ def _settings(
         "weights, zero biases",
         "latent dimensions": config.latent,
         "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam "
-        f"{config.learning_rate:g}, seeds 0–{config.seeds - 1}",
-        "training time": f"{training / 60:.1f} minutes in all {len(results)} runs",
-        **machine,
+        f"{config.learning_rate:g}, {_seeds(config)}",
+        "training time": f"{training / 60:.1f} minutes of all {len(results)} runs added up",
+        **machines(results),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+
+
+def _seeds(config: Config) -> str:
+    return "seed 0" if config.seeds == 1 else f"seeds 0–{config.seeds - 1}"
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -8,8 +8,9 @@ from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.methods import build
 from pyro_vae import VAE, History, adam, fit
 from pyro_vae.data import Dataset
+from pyro_vae.training import Checkpoints
 
-__all__ = ["train"]
+__all__ = ["epochs_done", "train"]
 
 
 def train(
@@ -28,7 +29,20 @@ def train(
         validate_every=config.validate_every,
         seed=seed,
         device=config.device,
-        checkpoints=folder / "checkpoints",
+        checkpoints=_checkpoints(folder).folder,
         progress=progress,
     )
     return vae, history
+
+
+def epochs_done(config: Config, folder: Path, count: int) -> int:
+    """How far the run in ``folder``, on ``count`` data, has come, as its files tell any process."""
+    if (folder / "result.json").exists():
+        return config.epochs
+    written = _checkpoints(folder).paths()
+    steps = int(written[-1].stem.removeprefix("step-")) if written else 0
+    return steps // -(-count // config.batch_size)
+
+
+def _checkpoints(folder: Path) -> Checkpoints:
+    return Checkpoints(folder / "checkpoints")

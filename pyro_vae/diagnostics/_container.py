@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 # Not `hasattr`: arviz 1 answers that with a warning about the migration.
 HAS_INFERENCE_DATA: bool = "InferenceData" in vars(az)
 
-_CLASS: type = az.InferenceData if HAS_INFERENCE_DATA else xr.DataTree
+_CLASS: Any = az.InferenceData if HAS_INFERENCE_DATA else xr.DataTree
 
 if TYPE_CHECKING:
     Container: TypeAlias = Any  # which of the two it is, only the installed arviz knows

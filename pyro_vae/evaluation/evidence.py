@@ -88,9 +88,7 @@ def log_weights(
     sizes = [most] * (num_samples // most) + [num_samples % most] * (num_samples % most > 0)
     with evaluation_mode(model, guide):
         runs = [
-            run_particles(
-                model, guide, x, num_particles=size, max_plate_nesting=max_plate_nesting
-            )
+            run_particles(model, guide, x, num_particles=size, max_plate_nesting=max_plate_nesting)
             for size in sizes
         ]
         return torch.cat([run.log_weight for run in runs])

@@ -94,7 +94,7 @@ def latent_manifold(
     colours = label_colours([labels], where)
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
-    draw_mosaic(figure.add_subplot(grid[:, 0]), images, value_range, f"{where}: images")
+    draw_mosaic(figure.add_subplot(grid[:, 0]), images, value_range, f"{where}: images", gap=0.4)
     for row, (symbol, points) in enumerate([(r"\mu", means), ("z", samples)]):
         axes = figure.add_subplot(grid[row, 1])
         scatter_by_label(axes, points, labels, colours)

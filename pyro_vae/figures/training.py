@@ -114,11 +114,13 @@ def _band(name: str, curve: Array, points: int) -> _Band:
 def _draw(
     axes: Axes, bands: Mapping[str, _Band], epochs: Array, references: Mapping[str, float]
 ) -> None:
-    for name, colour in method_colours(bands).items():
+    for position, (name, colour) in enumerate(method_colours(bands).items()):
         band = bands[name]
+        # Every third is dashed, so that of two methods with one curve both are seen.
+        style = (0, (4, 2)) if position % 3 == 2 else "-"
         if band.seeds > 1:
             axes.fill_between(epochs, band.lower, band.upper, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(epochs, band.mean, color=colour, linewidth=1.5, label=name)
+        axes.plot(epochs, band.mean, color=colour, linewidth=1.5, linestyle=style, label=name)
     for (name, value), dashes in zip(references.items(), _DASHES * len(references), strict=False):
         axes.axhline(value, color=REFERENCE_COLOUR, linewidth=1, linestyle=dashes, label=name)
     axes.set_xlabel("epoch", fontsize=TEXT)

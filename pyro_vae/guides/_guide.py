@@ -6,7 +6,8 @@ import pyro
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_vae._module import Program
+from pyro_vae._errors import ShapeError
+from pyro_vae._module import Program, feature_count
 
 __all__ = ["Guide"]
 
@@ -26,6 +27,7 @@ class Guide(Program):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
+        self._in_features = feature_count(encoder, "in_features")
 
     @abstractmethod
     def posterior(self, x: Tensor) -> Distribution:
@@ -33,5 +35,10 @@ class Guide(Program):
 
     def forward(self, x: Tensor) -> Tensor:
         """The program: one latent vector a datum, [..., batch, latent]."""
+        if self._in_features not in (None, x.shape[-1]):
+            raise ShapeError(
+                f"guide: expected data with {self._in_features} features, what the encoder takes; "
+                f"got data of shape {list(x.shape)}. Reshape the data or change the encoder."
+            )
         with pyro.plate("data", x.shape[0], dim=-1):
             return pyro.sample("z", self.posterior(x))

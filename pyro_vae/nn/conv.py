@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -50,7 +51,8 @@ class ConvEncoder(nn.Module):
     Shapes: [..., channels, height, width] → [..., out_features].
 
     Raises:
-        ShapeError: for a height or width that cannot be halved ``depth`` times.
+        ShapeError: for a height or width that cannot be halved ``depth`` times; when called, for
+            images of another shape.
 
     >>> import torch
     >>> ConvEncoder((1, 28, 28), 4)(torch.zeros(5, 1, 28, 28)).shape
@@ -68,16 +70,22 @@ class ConvEncoder(nn.Module):
         initialisation: Initialisation = glorot_uniform,
     ) -> None:
         super().__init__()
-        self.out_features = out_features
+        self.image_shape, self.out_features = image_shape, out_features
         widths, inner = _pyramid(image_shape, channels, depth)
         layers: list[nn.Module] = []
-        for width_in, width_out in zip(widths, widths[1:], strict=False):
+        for width_in, width_out in pairwise(widths):
             layers += [nn.Conv2d(width_in, width_out, 4, stride=2, padding=1), activation()]
         head = nn.Linear(math.prod(inner), out_features)
         self.network = LeadingShape(nn.Sequential(*layers, nn.Flatten(), head), 3)
         self.apply(initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-3:] != self.image_shape:
+            expected = "×".join(map(str, self.image_shape))
+            raise ShapeError(
+                f"ConvEncoder: expected images of {expected} (channels, height, width); got data "
+                f"of shape {list(x.shape)}. Reshape the data or change image_shape."
+            )
         return self.network(x)
 
 
@@ -117,7 +125,7 @@ class ConvDecoder(nn.Module):
         widths, inner = _pyramid(image_shape, channels, depth)
         widths.reverse()
         layers = [nn.Linear(in_features, math.prod(inner)), activation(), nn.Unflatten(1, inner)]
-        for width_in, width_out in zip(widths, widths[1:], strict=False):
+        for width_in, width_out in pairwise(widths):
             transposed = nn.ConvTranspose2d(width_in, width_out, 4, stride=2, padding=1)
             layers += [transposed, activation()]
         self.network = LeadingShape(nn.Sequential(*layers[:-1]), 1)

@@ -68,7 +68,7 @@ class Objective(pyro.infer.ELBO):
         return bound.expand(self.num_particles, -1)
 
     def for_evaluation(self) -> Objective:
-        """The bound by which a trained pair is judged: this one, unless it holds for batches only."""
+        """The bound that judges a trained pair: this one, unless it holds for batches only."""
         return self
 
     def particles(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Particles:
@@ -117,4 +117,6 @@ class Objective(pyro.infer.ELBO):
         return loss.item()
 
     def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
-        raise PairError(f"{type(self).__name__}: expected a use through loss or differentiable_loss.")
+        raise PairError(
+            f"{type(self).__name__}: expected a use through loss or differentiable_loss."
+        )

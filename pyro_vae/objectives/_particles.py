@@ -85,9 +85,12 @@ class Particles:
 
     @cached_property
     def score(self) -> PerParticle | None:
-        """log q of the sites without a reparameterised sample; ``None`` where there are none."""
+        """log q of the sites without a reparameterised sample; ``None`` where there are none.
+
+        Unscaled in any case: a scale multiplies what is averaged, not the density it is drawn from.
+        """
         sites = [site for site in self.latents if not site.q.has_rsample]
-        return _total(site.scale * site.log_q for site in sites) if sites else None
+        return _total(site.log_q for site in sites) if sites else None
 
     def terms(self) -> dict[str, PerParticle]:
         """Every log-probability by the name a person knows it by."""
@@ -117,13 +120,14 @@ def run_particles(
         PairError: a pair this would score wrongly — a latent site that only one of the two
             samples, a site that asks for enumeration, plates deeper than ``max_plate_nesting``.
     """
-    if num_particles > 1:
-        dim = -1 - max_plate_nesting
-        model, guide = (_in_plate(program, num_particles, dim) for program in (model, guide))
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+    particle_dim = None if num_particles == 1 else -1 - max_plate_nesting
+    if particle_dim is not None:
+        model = _in_plate(model, num_particles, particle_dim)
+        guide = _in_plate(guide, num_particles, particle_dim)
+    guide_trace = _trace(guide, *args, **kwargs)
     replayed = PosteriorMessenger(guide_trace)(poutine.replay(model, trace=guide_trace))
-    model_trace = poutine.trace(replayed).get_trace(*args, **kwargs)
-    return _read(_sites(model_trace), _sites(guide_trace), num_particles)
+    model_trace = _trace(replayed, *args, **kwargs)
+    return _read(_sites(model_trace), _sites(guide_trace), particle_dim)
 
 
 def _in_plate(program: Callable[..., Any], size: int, dim: int) -> Callable[..., Any]:
@@ -134,12 +138,32 @@ def _in_plate(program: Callable[..., Any], size: int, dim: int) -> Callable[...,
     return run
 
 
+def _too_deep() -> PairError:
+    return PairError(
+        "plates: expected no more than max_plate_nesting dimensions of plates in the pair; got "
+        "more. Give the objective a larger max_plate_nesting."
+    )
+
+
+def _trace(program: Callable[..., Any], *args: Any, **kwargs: Any) -> Trace:
+    try:
+        trace = poutine.trace(program).get_trace(*args, **kwargs)
+    except ValueError as error:
+        if "collide at dim" in str(error) and PARTICLE_PLATE in str(error):
+            raise _too_deep() from error
+        raise
+    for plates in map(_plates, _sites(trace).values()):
+        if PARTICLE_PLATE in plates.values() and plates[min(plates)] != PARTICLE_PLATE:
+            raise _too_deep()
+    return trace
+
+
 def _sites(trace: Trace) -> dict[str, Site]:
     nodes = prune_subsample_sites(trace).nodes
     return {name: node for name, node in nodes.items() if node["type"] == "sample"}
 
 
-def _read(model: dict[str, Site], guide: dict[str, Site], num_particles: int) -> Particles:
+def _read(model: dict[str, Site], guide: dict[str, Site], particle_dim: int | None) -> Particles:
     _check_pair(model, guide)
     sites = [*model.values(), *guide.values()]
     common = _common_plates(sites)
@@ -147,8 +171,7 @@ def _read(model: dict[str, Site], guide: dict[str, Site], num_particles: int) ->
     even = _all_equal(scales)
 
     def per_datum_of(site: Site) -> Callable[[Tensor], Tensor]:
-        particles = _particle_dim(site) if num_particles > 1 else None
-        return lambda value: _per_datum(value, site["mask"], particles, common)
+        return lambda value: _per_datum(value, site["mask"], particle_dim, common)
 
     def log_prob(site: Site) -> Tensor:
         return per_datum_of(site)(site["fn"].log_prob(site["value"]))
@@ -204,39 +227,31 @@ def _check_pair(model: dict[str, Site], guide: dict[str, Site]) -> None:
             )
 
 
-def _frames(site: Site) -> dict[str, Any]:
-    return {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
+def _plates(site: Site) -> dict[int, str]:
+    """The plates a site is in: dimension → name."""
+    return {frame.dim: frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
 
 
-def _particle_dim(site: Site) -> int:
-    return _frames(site)[PARTICLE_PLATE].dim
+def _common_plates(sites: list[Site]) -> set[int]:
+    """Dimensions of the plates every site is in, the particles' plate left out.
+
+    By dimension, as Pyro aligns a guide's sites with the model's; the names may differ.
+    """
+    shared = set.intersection(*(set(_plates(site)) for site in sites))
+    return shared - {dim for dim, name in _plates(sites[0]).items() if name == PARTICLE_PLATE}
 
 
-def _common_plates(sites: list[Site]) -> tuple[int, ...]:
-    """Dimensions of the plates every site is in, outermost first, the particles' plate left out."""
-    names = set.intersection(*(set(_frames(site)) for site in sites)) - {PARTICLE_PLATE}
-    frames = _frames(sites[0])
-    return tuple(sorted(frames[name].dim for name in names))
-
-
-def _per_datum(
-    value: Tensor, mask: Any, particle_dim: int | None, common: tuple[int, ...]
-) -> Tensor:
+def _per_datum(value: Tensor, mask: Any, particle_dim: int | None, common: set[int]) -> Tensor:
     value = scale_and_mask(value, 1.0, mask)
-    keep = {*common, *([] if particle_dim is None else [particle_dim])}
-    others = [dim for dim in range(-value.dim(), 0) if dim not in keep]
+    others = [dim for dim in range(-value.dim(), 0) if dim not in common and dim != particle_dim]
     if others:
         value = value.sum(others)
-    if particle_dim is None:
-        return value.reshape(1, -1)
-    return value.reshape(value.shape[0], -1)
+    return value.reshape(1 if particle_dim is None else value.shape[0], -1)
 
 
 def _all_equal(scales: list[Any]) -> bool:
     first = scales[0]
-    if any(isinstance(scale, Tensor) for scale in scales):
-        return all(scale is first for scale in scales)
-    return all(scale == first for scale in scales)
+    return all(bool(torch.as_tensor(scale == first).all()) for scale in scales)
 
 
 def _total(terms: Iterable[Any]) -> Any:

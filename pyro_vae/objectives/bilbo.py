@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from torch import Tensor
+
 from pyro_vae._shapes import PerDatum
 from pyro_vae.distributions import normal_moments, optimal_prior_variance
 from pyro_vae.objectives._objective import Objective
@@ -20,7 +22,7 @@ class BILBO(Objective):
     is :class:`FloatingPriorELBO` with the KL's mean over the batch simplified; posteriors whose
     variance is not constant enter by the same substitution of eq. 4 into eq. 2,
     −½ Σ_j (log S²_j − E_B log Σ_j), which is eq. 24 where Σ is constant. The first term belongs to
-    the batch, and every datum gets it whole. An average over a batch flatters it by up to n/(2B)
+    the batch, and every datum gets it whole. An average over a batch flatters it by about n/(2B)
     nats; :meth:`for_evaluation` is the ordinary ELBO, under the prior the model then has.
 
     Args:
@@ -37,12 +39,10 @@ class BILBO(Objective):
         return particles.reconstruction.mean(0) - information
 
     def for_evaluation(self) -> Objective:
-        return ELBO(
-            self.num_particles, analytic_kl=True, max_plate_nesting=self.max_plate_nesting
-        )
+        return ELBO(self.num_particles, analytic_kl=True, max_plate_nesting=self.max_plate_nesting)
 
 
-def _information(site: LatentSite) -> PerDatum:
+def _information(site: LatentSite) -> Tensor:
     """½ (log|S²| − E_B log|Σ|): the mean KL of the batch at the optimal prior, in nats."""
     _, variance = normal_moments(site.q)
     log_variance = variance.log().flatten(0, -2).mean(0)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
@@ -49,7 +48,7 @@ class ELBO(Objective):
         num_particles: int = 1,
         *,
         analytic_kl: bool = False,
-        beta: float = 1.0,
+        beta: float | Tensor = 1.0,
         free_bits: float = 0.0,
         max_plate_nesting: int = 1,
     ) -> None:
@@ -69,11 +68,10 @@ class ELBO(Objective):
         # `beta` may be a tensor on a device: compared only where it is a plain number.
         if self.free_bits == 0 and isinstance(self.beta, int | float) and self.beta == 1:
             return super().surrogate(particles, bound)
-        target = (particles.reconstruction - self.beta * self._regulariser(particles)).mean(0)
-        return super().surrogate(particles, target)
+        return super().surrogate(particles, self._weighted(particles).mean(0))
 
     def credit(self, particles: Particles, bound: PerDatum) -> PerParticle:
-        return self._per_particle(particles) / self.num_particles
+        return self._weighted(particles) / self.num_particles
 
     def kl(self, particles: Particles) -> PerParticle:
         """KL(q(z|x) ‖ p(z)), in closed form or as sampled, [particles, batch]."""
@@ -84,6 +82,10 @@ class ELBO(Objective):
 
     def _per_particle(self, particles: Particles) -> PerParticle:
         return particles.reconstruction - self.kl(particles)
+
+    def _weighted(self, particles: Particles) -> PerParticle:
+        """What is differentiated, before the average over particles."""
+        return particles.reconstruction - self.beta * self._regulariser(particles)
 
     def _regulariser(self, particles: Particles) -> PerParticle:
         """The KL that is differentiated: :meth:`kl`, or Σ_j max(λ, KL_j) with free bits."""

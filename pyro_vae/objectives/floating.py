@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from pyro_vae._errors import PairError
@@ -20,8 +21,8 @@ class FloatingPriorELBO(ELBO):
 
     for any pair whose guide's latents are diagonal normals: the model's own p(z) is not read. On
     a VAE with a :class:`~pyro_vae.priors.FloatingPrior` in training mode, :class:`ELBO` is the
-    same. Each datum's bound has the batch's S² in it, which flatters the mean over the data by up
-    to n/(2B) nats; :meth:`for_evaluation` is the ordinary ELBO, under the prior the model then has.
+    same. Each datum's bound has the batch's S² in it, which flatters the mean over the data by
+    about n/(2B) nats; :meth:`for_evaluation` is the ordinary ELBO, under the prior the model then has.
 
     Against :class:`BILBO`: the mean over the batch and its gradient are equal, with
     ``analytic_kl`` to the digit — eq. 24 follows from eq. 2 by Σ_B tr S⁻²(Σ + μμᵀ) = n·B — but a
@@ -40,7 +41,7 @@ class FloatingPriorELBO(ELBO):
         num_particles: int = 1,
         *,
         analytic_kl: bool = True,
-        beta: float = 1.0,
+        beta: float | Tensor = 1.0,
         max_plate_nesting: int = 1,
     ) -> None:
         super().__init__(
@@ -55,9 +56,7 @@ class FloatingPriorELBO(ELBO):
         return sum(site.scale * self._site_kl(site) for site in particles.latents)
 
     def for_evaluation(self) -> Objective:
-        return ELBO(
-            self.num_particles, analytic_kl=True, max_plate_nesting=self.max_plate_nesting
-        )
+        return ELBO(self.num_particles, analytic_kl=True, max_plate_nesting=self.max_plate_nesting)
 
     def _site_kl(self, site: LatentSite) -> PerParticle:
         mean, variance = normal_moments(site.q)

@@ -22,7 +22,7 @@ class FloatingPrior(Prior):
     While training, the expectation is over the batch ("the floating prior trick", section 4.3) and
     gradients flow through it. For evaluation and generation it is over the whole training set, as
     :func:`pyro_vae.update_statistics` last found it: an average over a batch flatters the bound by
-    up to n/(2B) nats. Needs a guide with a diagonal normal posterior.
+    about n/(2B) nats. Needs a guide with a diagonal normal posterior.
 
     Args:
         latent_dim: the dimension n of z.

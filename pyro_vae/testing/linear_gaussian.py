@@ -31,17 +31,23 @@ class LinearGaussian(VAE):
         x: data drawn from the model, [num_data, data_dim].
     """
 
+    weight: Tensor
+    bias: Tensor
+    x: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor, variance: float, x: Tensor) -> None:
-        data_dim, latent_dim = weight.shape
-        self_precision = _precision(weight, variance)
-        to_mean = torch.linalg.solve(self_precision, weight.T / variance)
+        latent_dim = weight.shape[1]
+        precision = _precision(weight, variance)
+        to_mean = torch.linalg.solve(precision, weight.T / variance)
         super().__init__(
             prior=StandardNormalPrior(latent_dim),
             likelihood=NormalLikelihood(_linear(weight, bias), FixedVariance(variance)),
-            guide=NormalGuide(_encoder(to_mean, bias, self_precision)),
+            guide=NormalGuide(_encoder(to_mean, bias, precision)),
         )
         self.to(weight.dtype)
-        self.weight, self.bias, self.variance, self.x = weight, bias, variance, x
+        self.variance = variance
+        for name, value in {"weight": weight, "bias": bias, "x": x}.items():
+            self.register_buffer(name, value, persistent=False)
 
     def log_evidence(self, x: Data) -> PerDatum:
         """log p(x), [batch], in nats."""
@@ -80,7 +86,8 @@ def linear_gaussian(
         latent_dim, data_dim: the sizes of z and x.
         num_data: how many data.
         variance: σ².
-        orthogonal: orthogonal columns of W: the guide is then exact.
+        orthogonal: orthogonal columns of W: the guide is then exact. Else the columns share
+            a direction, and the guide falls short: by 0.2 nats for the sizes given here.
         seed: of W, b and the data.
         dtype: of everything.
 
@@ -94,8 +101,10 @@ def linear_gaussian(
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     weight, bias = normal(data_dim, latent_dim), normal(data_dim)
-    if orthogonal:
-        weight = torch.linalg.qr(weight).Q * torch.linspace(1.0, 2.0, latent_dim).double()
+    weight = torch.linalg.qr(weight).Q * torch.linspace(1.0, 2.0, latent_dim).double()
+    if not orthogonal:
+        # Columns that share a direction: the posterior is correlated, as no diagonal guide is.
+        weight = 0.65 * weight + 0.35 * weight.sum(1, keepdim=True)
     noise = variance**0.5 * normal(num_data, data_dim)
     x = normal(num_data, latent_dim) @ weight.T + bias + noise
     return LinearGaussian(weight.to(dtype), bias.to(dtype), variance, x.to(dtype))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +45,33 @@ class Checkpoints:
         """
         path = self.folder / f"step-{step:09d}.pt"
         partial = path.with_suffix(".partial")
+        content = io.BytesIO()  # torch would not say why a write into a file failed
+        torch.save(state, content)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(partial, "wb") as file:
-                torch.save(state, file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        # torch reports a failed write of its archive as a RuntimeError.
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"{path}: expected to write a checkpoint; got {error}. The checkpoints before it "
                 "are intact: make room, then call again to go on from the last one."
             ) from error
-        for old in self.paths()[:-_KEEP]:
+        for old in [*self.paths()[:-_KEEP], *self.folder.glob("step-*.partial")]:
             old.unlink(missing_ok=True)
         return path
 
-    def load(self, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
+    def load(
+        self, map_location: torch.device | str = "cpu", keys: Collection[str] = ()
+    ) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole; ``None`` where there is none at all.
 
-        A damaged one is refused with a warning that names it, and the one before is taken.
+        A damaged one, or a file without the ``keys`` a state must have, is refused with a warning
+        that names it, and the one before is taken.
 
         Raises:
             CheckpointError: there are checkpoints and all are damaged.
@@ -74,7 +80,10 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 _verify(path)
-                return torch.load(path, map_location=map_location, weights_only=True)
+                state = torch.load(path, map_location=map_location, weights_only=True)
+                if missing := [key for key in keys if key not in state]:
+                    raise KeyError(f"nothing under {', '.join(missing)}")
+                return state
             except Exception as error:  # whatever a damaged file makes of a reader
                 warnings.warn(
                     f"{path}: expected a whole checkpoint; got a damaged one ({error}). It is "

@@ -9,7 +9,9 @@ import torch
 from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
+from pyro_vae._errors import ShapeError
 from pyro_vae._handlers import PosteriorMessenger
 from pyro_vae.objectives import Objective
 from pyro_vae.vae import Pair
@@ -18,18 +20,35 @@ __all__ = ["check_data"]
 
 
 @torch.no_grad()
-def check_data(pair: Pair, objective: Objective, x: Tensor, batch_size: int) -> None:
+def check_data(
+    pair: Pair, objective: Objective, x: Tensor, batch_size: int, name: str = "data"
+) -> None:
     """Run the pair and objective on one batch, and hold all of ``x`` against p(x|z)'s support.
+
+    The pair is left as it was: also what a batch normalisation has counted.
 
     Raises:
         ValueError: data off the support, shapes that do not fit, or what Pyro's own validation
             finds.
     """
     batch = x[:batch_size]
-    with pyro.validation_enabled(True):
-        for site in _observed_sites(pair, batch):
-            _check_support(site, x if site["value"] is batch else site["value"])
-        objective.particles(pair.model, pair.guide, batch)
+    before = [(buffer, buffer.clone()) for buffer in pair.buffers()]
+    try:
+        with pyro.validation_enabled(True):
+            for site in _observed_sites(pair, batch):
+                if site["value"] is batch:
+                    _check_support(site, pair, x, name)
+            objective.particles(pair.model, pair.guide, batch)
+    except RuntimeError as error:
+        if type(error) is not RuntimeError:  # e.g. too little memory on a GPU
+            raise
+        raise ShapeError(
+            f"{name}: expected what the pair takes; got shape {list(batch.shape)} in a batch, with "
+            f"which it ended in: {error}. Reshape the data or change the networks."
+        ) from error
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def _observed_sites(pair: Pair, batch: Tensor) -> list[dict[str, Any]]:
@@ -39,13 +58,23 @@ def _observed_sites(pair: Pair, batch: Tensor) -> list[dict[str, Any]]:
     return [node for node in nodes if node["type"] == "sample" and node["is_observed"]]
 
 
-def _check_support(site: dict[str, Any], x: Tensor) -> None:
-    support = site["fn"].support
-    inside = torch.cat([support.check(chunk) for chunk in x.split(1000)])
-    if not inside.all():
-        datum = int((~inside).nonzero()[0, 0])
-        raise ValueError(
-            f"data at site {site['name']!r}: expected values in the likelihood's support, "
-            f"{support}; got values between {x[datum].min():.6g} and {x[datum].max():.6g} in datum "
-            f"{datum}. Rescale or binarise the data, or take another likelihood."
-        )
+def _check_support(site: dict[str, Any], pair: Pair, x: Tensor, name: str) -> None:
+    own = site["fn"].support
+    shared = own.check(x[0]).dim() == 0  # else each datum may have a support of its own
+    size = 1000 if shared else len(site["value"])
+    for start, chunk in zip(range(0, len(x), size), x.split(size), strict=True):
+        support = own if shared else _support_for(site["name"], pair, chunk)
+        outside = ~support.check(chunk).reshape(len(chunk), -1).all(1)
+        if outside.any():
+            datum = int(outside.nonzero()[0, 0])
+            low, high = chunk[datum].aminmax()
+            raise ValueError(
+                f"{name} at site {site['name']!r}: expected values in the likelihood's support, "
+                f"{support}; got values between {low:.6g} and {high:.6g} in datum "
+                f"{start + datum}. Rescale or binarise the data, or take another likelihood."
+            )
+
+
+def _support_for(name: str, pair: Pair, x: Tensor) -> Constraint:
+    [site] = [site for site in _observed_sites(pair, x) if site["name"] == name]
+    return site["fn"].support

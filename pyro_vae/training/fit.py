@@ -1,26 +1,31 @@
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm import tqdm
 
 from pyro_vae._errors import CheckpointError, NonFiniteError
 from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae.data import Examples
-from pyro_vae.objectives import ELBO, Objective, Particles
+from pyro_vae.objectives import ELBO, Objective
 from pyro_vae.training.checkpoint import Checkpoints
 from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.first_batch import check_data
 from pyro_vae.training.history import History
+from pyro_vae.training.non_finite import term_of_bound, term_of_gradient, term_of_weights
 from pyro_vae.training.optimizers import MakeOptimizer, adam
 from pyro_vae.training.schedules import Schedule
+from pyro_vae.training.state import RunState
 from pyro_vae.training.statistics import update_statistics
 from pyro_vae.vae import Pair
 
@@ -56,7 +61,8 @@ def fit(
     With ``checkpoints=`` a run that was killed at any moment goes on from its last checkpoint when
     the same call is made again, and ends with the same weights — on a CPU bit for bit — as one
     that was never killed: weights, optimizer, schedule, random states and the position in the data
-    are all in it. The random numbers are the run's own: the global state is as before after it.
+    are all in it. The random numbers are the run's own: the global state is as before after it,
+    and so is Pyro's parameter store.
 
     Args:
         pair: a :class:`VAE` or another :class:`Pair`.
@@ -71,7 +77,8 @@ def fit(
         validation: held-out data, whose bound is in the history and stops the training early.
         validate_every: epochs between validations; the last epoch has one too.
         early_stopping: when to stop; needs ``validation``.
-        before_epoch: called with the epoch's number, from 1, e.g. to change ``objective.beta``.
+        before_epoch: called with the epoch's number, from 1, e.g. to change ``objective.beta``. A
+            resumed run first calls it for all epochs it finds done or begun.
         seed: of the data's order and of all samples.
         device: where to train, e.g. ``"cuda"``; by default where the pair is.
         checkpoints: a folder for checkpoints.
@@ -82,7 +89,7 @@ def fit(
         The history, a record an epoch.
 
     Raises:
-        ValueError: data that do not fit the pair, or options out of range.
+        ValueError: data that do not fit the pair, options out of range, or nothing to train.
         NonFiniteError: a NaN or infinity, with the epoch, step and term; the last checkpoint is
             from before it.
         CheckpointError: checkpoints of another run, or none that is whole, or a full disk.
@@ -99,7 +106,16 @@ def fit(
     >>> history["bound"][1] > history["bound"][0]
     True
     """
-    _check_options(epochs, batch_size, validate_every, early_stopping, validation)
+    _check_counts(
+        epochs=epochs,
+        batch_size=batch_size,
+        validate_every=validate_every,
+        checkpoint_every=1 if checkpoint_every is None else checkpoint_every,
+    )
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm: expected a positive number; got {clip_norm}.")
+    if early_stopping is not None and validation is None:
+        raise ValueError("early_stopping: expected held-out data; got none. Give validation=.")
     run = _Run(
         pair,
         _examples(data),
@@ -118,28 +134,29 @@ def fit(
         checkpoints=None if checkpoints is None else Checkpoints(checkpoints),
         checkpoint_every=checkpoint_every,
     )
-    with forked_rng(seed, run.device):
+    with forked_rng(seed, run.device), _apart_from_parameter_store():
         run.prepare()
         # Every value is checked below, by this loop: Pyro's own checks would cost a third a step.
         with pyro.validation_enabled(False), run.bar(progress) as bar:
             run.train(bar)
-    return run.history
+    return run.state.history
 
 
-def _check_options(
-    epochs: int,
-    batch_size: int,
-    validate_every: int,
-    early_stopping: EarlyStopping | None,
-    validation: Tensor | Examples | None,
-) -> None:
-    if min(epochs, batch_size, validate_every) < 1:
-        raise ValueError(
-            f"expected epochs, batch_size and validate_every ≥ 1; got {epochs}, {batch_size} and "
-            f"{validate_every}."
-        )
-    if early_stopping is not None and validation is None:
-        raise ValueError("early_stopping: expected held-out data; got none. Give validation=.")
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}: expected ≥ 1; got {count}.")
+
+
+@contextmanager
+def _apart_from_parameter_store() -> Iterator[None]:
+    """Pyro enters every parameter it meets in its global store: here, in one that is dropped.
+
+    What is not trained it does not enter, with a warning that would mislead here.
+    """
+    with pyro.get_param_store().scope(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*was not registered in the param store because")
+        yield
 
 
 def _examples(data: Tensor | Examples) -> Examples:
@@ -154,7 +171,7 @@ def _device(pair: Pair, device: torch.device | str | None) -> torch.device:
 
 
 class _Run:
-    """One call of :func:`fit`: its settings, and where it stands."""
+    """One call of :func:`fit`: its settings, and its state."""
 
     def __init__(
         self,
@@ -180,7 +197,7 @@ class _Run:
         self.data = data.to(device)
         self.objective = objective
         self.epochs, self.batch_size, self.seed, self.device = epochs, batch_size, seed, device
-        self.parameters = [p for p in pair.parameters() if p.requires_grad]
+        self.parameters = _trainable(pair)
         self.optimizer = optimizer(self.parameters)
         self.steps_per_epoch = -(-len(data) // batch_size)
         self.schedule = schedule and schedule(self.optimizer, epochs * self.steps_per_epoch)
@@ -190,58 +207,56 @@ class _Run:
         self.early_stopping = early_stopping
         self.before_epoch = before_epoch
         self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
-        self.history = History()
-        self.epoch, self.step = 0, 0  # finished epochs, and finished steps of the present one
-        self.bound_sum, self.count, self.seconds = 0.0, 0, 0.0  # of the present epoch
-        self.best: dict[str, Any] | None = None
+        self.state = RunState(self.pair, self.optimizer, self.schedule, device)
 
     # -- the run ------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Check the data, then go to where the last checkpoint stands."""
         self.pair.train()
-        with forked_rng(self.seed, self.device):
-            check_data(self.pair, self.objective, self.data.batch(slice(None)), self.batch_size)
+        for name, data in {"data": self.data, "validation": self.validation}.items():
+            if data is not None:
+                with forked_rng(self.seed, self.device):
+                    x = data.batch(slice(None))
+                    check_data(self.pair, self.objective, x, self.batch_size, name)
         if self.checkpoints is not None:
-            state = self.checkpoints.load(self.device)
-            if state is not None:
-                self.load_state(state)
+            saved = self.checkpoints.load(self.device, RunState.KEYS)
+            if saved is not None:
+                self._resume(saved, self.checkpoints)
 
     def train(self, bar: tqdm) -> None:
-        while self.epoch < self.epochs and not self._stopped():
+        while self.state.epoch < self.epochs and not self._stopped():
             self._train_epoch(bar)
-            if self.checkpoints is not None:
-                self._save()
-        if self.early_stopping is not None and self.best is not None:
-            self.pair.load_state_dict(self.best["pair"])
+            self._save()
+        if self.early_stopping is not None and self.state.best is not None:
+            self.pair.load_state_dict(self.state.best["pair"])
         self._update_statistics()
         self.pair.eval()
 
     def _train_epoch(self, bar: tqdm) -> None:
+        state, epoch = self.state, self.state.epoch + 1
         self.pair.train()
-        epoch = self.epoch + 1
         bar.set_description(f"epoch {epoch}/{self.epochs}", refresh=False)
-        if self.before_epoch is not None:
+        if self.before_epoch is not None and state.step == 0:
             self.before_epoch(epoch)
-        started = time.perf_counter() - self.seconds
-        for index in self._order(epoch).split(self.batch_size)[self.step :]:
+        started = time.perf_counter() - state.seconds
+        for index in self._order(epoch).split(self.batch_size)[state.step :]:
             self._train_step(self.data.batch(index))
-            self.seconds = time.perf_counter() - started
+            state.seconds = time.perf_counter() - started
             bar.update()
-            if self.checkpoint_every and self.step % self.checkpoint_every == 0:
+            if self.checkpoint_every and state.step % self.checkpoint_every == 0:
                 self._save()
+        self._check_weights()
         record = {
             "epoch": epoch,
-            "bound": self.bound_sum / self.count,
+            "bound": state.bound_sum / state.count,
             "validation": self._validate(epoch),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": self.seconds,
+            "seconds": state.seconds,
         }
-        self.history.records.append(record)
         shown = record["bound"] if record["validation"] is None else record["validation"]
         bar.set_postfix_str(f"bound {shown:.2f} nats")
-        self.epoch, self.step = epoch, 0
-        self.bound_sum, self.count, self.seconds = 0.0, 0, 0.0
+        state.end_epoch(record)
 
     def _order(self, epoch: int) -> Tensor:
         """The data's order in an epoch: a function of seed and epoch, so that a resumed run and
@@ -254,41 +269,37 @@ class _Run:
         particles = self.objective.particles(self.pair.model, self.pair.guide, x)
         loss = self.objective.loss_of(particles)
         value = loss.item()
-        if value - value != 0:  # NaN or infinite
-            raise self._non_finite(_non_finite_term(particles))
+        if not math.isfinite(value):
+            raise self._non_finite(term_of_bound(particles), self.state.step + 1)
         (loss / len(x)).backward()
         self._check_and_clip_gradient()
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
-        self.step += 1
-        self.bound_sum -= value
-        self.count += len(x)
+        self.state.count_step(-value, len(x))
 
     def _check_and_clip_gradient(self) -> None:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = get_total_norm(gradients)
+        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not norm.isfinite():
-            raise self._non_finite(self._non_finite_gradient())
+            raise self._non_finite(term_of_gradient(self.pair), self.state.step + 1)
         if self.clip_norm is not None:
             clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
 
-    def _non_finite(self, term: str) -> NonFiniteError:
+    def _check_weights(self) -> None:
+        """A finite gradient may still make infinite weights, which no checkpoint may hold."""
+        if (term := term_of_weights(self.pair)) is not None:
+            raise self._non_finite(term, self.state.step)
+
+    def _non_finite(self, term: str, step: int) -> NonFiniteError:
         kept = "no checkpoints were asked for (checkpoints=)"
         if self.checkpoints is not None:
             paths = self.checkpoints.paths()
             kept = f"the last checkpoint is {paths[-1]}" if paths else "there was no checkpoint yet"
         return NonFiniteError(
-            f"epoch {self.epoch + 1}, step {self.step + 1}: expected finite numbers; got a NaN or "
+            f"epoch {self.state.epoch + 1}, step {step}: expected finite numbers; got a NaN or "
             f"infinity in {term}; {kept}. A lower learning rate, clip_norm= or a bounded variance "
             "often helps."
         )
-
-    def _non_finite_gradient(self) -> str:
-        for name, parameter in self.pair.named_parameters():
-            if parameter.grad is not None and not parameter.grad.isfinite().all():
-                return f"the gradient of {name}"
-        return "the gradient's norm"
 
     # -- validation ---------------------------------------------------------------------------
 
@@ -309,33 +320,30 @@ class _Run:
                 self.pair.model, self.pair.guide, self.validation.batch(slice(None))
             )
         bound = bounds.mean().item()
-        self._note_best(bound)
+        if not math.isfinite(bound):
+            raise self._non_finite("the held-out bound (validation=)", self.state.step)
+        if self.early_stopping is not None:
+            self.state.note_validation(bound, self.early_stopping)
         return bound
 
-    def _note_best(self, bound: float) -> None:
-        if self.early_stopping is None:
-            return
-        if self.best is None or bound > self.best["bound"] + self.early_stopping.min_rise:
-            weights = {name: value.clone() for name, value in self.pair.state_dict().items()}
-            self.best = {"bound": bound, "since": 0, "pair": weights}
-        else:
-            self.best["since"] += 1
-
     def _stopped(self) -> bool:
-        if self.early_stopping is None or self.best is None:
+        if self.early_stopping is None or self.state.best is None:
             return False
-        return self.best["since"] >= self.early_stopping.patience
+        return self.state.best["since"] >= self.early_stopping.patience
 
     # -- progress and checkpoints -------------------------------------------------------------
 
     def bar(self, shown: bool) -> tqdm:
         return tqdm(
             total=self.epochs * self.steps_per_epoch,
-            initial=self.epoch * self.steps_per_epoch + self.step,
+            initial=self._steps_done(),
             unit="step",
             disable=not shown,
             dynamic_ncols=True,
         )
+
+    def _steps_done(self) -> int:
+        return self.state.epoch * self.steps_per_epoch + self.state.step
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be this run's."""
@@ -353,52 +361,36 @@ class _Run:
             "epochs": None if self.schedule is None else self.epochs,
         }
 
-    def state(self) -> dict[str, Any]:
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
-        return {
-            "settings": self.settings(),
-            "pair": self.pair.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
-            "rng": {"cpu": torch.get_rng_state(), "cuda": cuda},
-            "position": [self.epoch, self.step],
-            "sums": [self.bound_sum, self.count, self.seconds],
-            "history": self.history.records,
-            "best": self.best,
-        }
+    def _resume(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
+        if self.before_epoch is not None:
+            # What it sets is in no checkpoint: the objective, which is compared below, or the pair.
+            epoch, step = saved["position"]
+            for begun in range(1, epoch + (step > 0) + 1):
+                self.before_epoch(begun)
+        self._check_settings(saved["settings"], checkpoints)
+        self.state.load(saved)
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        self._check_settings(state["settings"])
-        self.pair.load_state_dict(state["pair"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"]["cpu"].cpu())
-        if self.device.type == "cuda" and state["rng"]["cuda"] is not None:
-            torch.cuda.set_rng_state(state["rng"]["cuda"].cpu(), self.device)
-        self.epoch, self.step = state["position"]
-        self.bound_sum, self.count, self.seconds = state["sums"]
-        self.history.records = state["history"]
-        self.best = state["best"]
-
-    def _check_settings(self, saved: dict[str, Any]) -> None:
+    def _check_settings(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         own = self.settings()
         differing = [key for key in own if own[key] != saved.get(key)]
-        if differing and self.checkpoints is not None:
+        if differing:
             told = "; ".join(f"{key}: {own[key]} here, {saved.get(key)} there" for key in differing)
             raise CheckpointError(
-                f"{self.checkpoints.folder}: expected checkpoints of this run; got another's "
+                f"{checkpoints.folder}: expected checkpoints of this run; got another's "
                 f"({told}). Take another folder, or the settings it was made with."
             )
 
     def _save(self) -> None:
         if self.checkpoints is not None:
-            step = self.epoch * self.steps_per_epoch + self.step
-            self.checkpoints.save(step, self.state())
+            self._check_weights()
+            self.checkpoints.save(self._steps_done(), self.state.to_dict(self.settings()))
 
 
-def _non_finite_term(particles: Particles) -> str:
-    for name, value in particles.terms().items():
-        if not value.isfinite().all():
-            return name
-    return "the bound"
+def _trainable(pair: Pair) -> list[nn.Parameter]:
+    parameters = [p for p in pair.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            "pair: expected parameters to train; got none. Make them nn.Parameter of the model or "
+            "the guide (pyro.param is not trained), with requires_grad=True."
+        )
+    return parameters

@@ -32,7 +32,8 @@ def update_statistics(
         batch_size: data at a time.
         seed: of the latents drawn for σ².
     """
-    estimates = [m for part in (model, guide) for m in part.modules() if _is_estimate(m)]
+    parts = [*model.modules(), *guide.modules()]
+    estimates = [part for part in parts if isinstance(part, EstimatedMean)]
     if not estimates:
         return
     with evaluation_mode(model, guide), forked_rng(seed, x.device):
@@ -43,7 +44,3 @@ def update_statistics(
             run_particles(model, guide, batch)
         for estimate in estimates:
             estimate.finish()
-
-
-def _is_estimate(module: nn.Module) -> bool:
-    return isinstance(module, EstimatedMean)

@@ -9,9 +9,10 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
+from torch import Tensor, nn
+
 from pyro_vae import VAE, BernoulliLikelihood, NormalGuide, Prior, StandardNormalPrior
 from pyro_vae.nn import MLP
-from torch import Tensor, nn
 
 Program = Callable[..., Any]
 
@@ -117,7 +118,7 @@ def hierarchical_pair(*, top_first: bool = True) -> tuple[Program, Program]:
 
 
 def nested_pair() -> tuple[Program, Program]:
-    """A latent of each group, one of each member: plates at dims −1 and −2; x is [member, group]."""
+    """A latent of each group, one of each member; x is [member, group], dims −2 and −1."""
 
     def plates(x: Tensor) -> tuple[pyro.plate, pyro.plate]:
         members, groups = x.shape
@@ -157,7 +158,9 @@ def value_and_gradients(
         parameter.grad = None
     pyro.set_rng_seed(seed)
     value = objective.loss_and_grads(model, guide, *args)
-    gradients = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()}
+    gradients = {
+        n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()
+    }
     return float(value), gradients
 
 

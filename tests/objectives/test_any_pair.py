@@ -11,6 +11,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+
 from pyro_vae import BILBO, ELBO, IWAE, FloatingPriorELBO, PairError
 from pyro_vae.objectives import run_particles
 from tests.objectives.pairs import (
@@ -55,11 +56,14 @@ def test_a_subsampled_loss_is_n_over_b_times_the_sum_over_its_data(objective: EL
 def test_subsampled_iwae_is_a_bound_where_renyi_elbo_is_another_number() -> None:
     x, index = 3 * torch.randn(12), torch.tensor([1, 4, 9])
     pair = scalar_pair(index=index)
-    ours, _ = value_and_gradients(IWAE(6), *pair, x)
-    renyi, _ = value_and_gradients(stock(RenyiELBO, 6, alpha=0), *pair, x)
     exact = dist.Normal(0.0, (1 + 1.3**2) ** 0.5).log_prob(x[index]).sum().item()
-    assert abs(ours - renyi) > 0.1
-    assert -ours < 12 / 3 * exact
+    ours, renyi = (
+        torch.tensor([-value_and_gradients(bound, *pair, x, seed=i)[0] for i in range(40)])
+        for bound in (IWAE(6), stock(RenyiELBO, 6, alpha=0))
+    )
+    # 5 standard errors, t with 39 degrees of freedom: a false alarm about once in 10⁵.
+    assert ours.mean() < 12 / 3 * exact + 5 * ours.std() / 40**0.5
+    assert (ours - renyi).abs().min() > 0.1
 
 
 @pytest.mark.parametrize("objective", [ELBO(2), IWAE(2)])
@@ -135,9 +139,7 @@ def test_floating_bounds_refuse_a_masked_latent() -> None:
 
 @pytest.mark.parametrize("particles", [1, 6])
 @pytest.mark.parametrize("index", [None, torch.tensor([0, 3])], ids=["whole", "subsampled"])
-def test_elbo_with_a_global_site_is_trace_elbo(
-    particles: int, index: torch.Tensor | None
-) -> None:
+def test_elbo_with_a_global_site_is_trace_elbo(particles: int, index: torch.Tensor | None) -> None:
     pair = global_pair(index=index)
     assert_same(ELBO(particles), stock(Trace_ELBO, particles), *pair, torch.randn(6))
 

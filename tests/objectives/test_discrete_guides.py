@@ -1,8 +1,8 @@
 """Guides without a reparameterised sample: gradients against those of the exact, enumerated bound.
 
-Each test compares gradients averaged over a few hundred runs with the exact one, parameter by
-parameter, and allows five standard errors: a handful of comparisons, a false alarm about once in
-10⁵ runs with other seeds.
+Each test compares gradients averaged over 40 runs with the exact one, parameter by parameter, and
+allows six standard errors (Student's t, 39 degrees of freedom): with up to three parameters a false
+alarm about once in 10⁶ runs with other seeds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro_vae import ELBO, IWAE, Objective
 from torch import Tensor
+
+from pyro_vae import ELBO, IWAE, Objective
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -70,7 +71,7 @@ def assert_unbiased(
     draws = torch.stack([torch.stack(gradients()) for _ in range(runs)])
     error = draws.std(0) / runs**0.5
     deviation = (draws.mean(0) - torch.stack(exact)) / error
-    assert (deviation.abs() < 5).all(), deviation
+    assert (deviation.abs() < 6).all(), deviation
 
 
 @pytest.mark.parametrize(
@@ -84,20 +85,20 @@ def assert_unbiased(
         (IWAE(1), lambda p: exact_iwae(p, 1)),
         (IWAE(3), lambda p: exact_iwae(p, 3)),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, Objective) else "",
 )
 def test_the_score_function_gradient_is_unbiased(
     objective: Objective, exact: Callable[[Parameters], Tensor]
 ) -> None:
     p = bernoulli_parameters()
     model, guide = bernoulli_pair(p)
-    x = torch.full((500,), X)  # 500 independent replications in the plate
+    x = torch.full((2000,), X)  # independent replications in the plate
 
     def gradients() -> tuple[Tensor, ...]:
         loss = objective.differentiable_loss(model, guide, x)
         return torch.autograd.grad(-loss / len(x), list(p.values()))
 
-    assert_unbiased(gradients, torch.autograd.grad(exact(p), list(p.values())), runs=200)
+    assert_unbiased(gradients, torch.autograd.grad(exact(p), list(p.values())), runs=40)
 
 
 @pytest.mark.parametrize("objective", [ELBO(3), IWAE(3), ELBO(3, beta=2.0)], ids=repr)
@@ -124,13 +125,13 @@ def test_a_categorical_guide_has_the_exact_gradient() -> None:
     log_q = logits.log_softmax(0)
     log_joint = dist.Normal(means, 1.0).log_prob(torch.tensor(X)) + prior.probs.log()
     exact = torch.autograd.grad((log_q.exp() * (log_joint - log_q)).sum(), [logits, means])
-    x = torch.full((500,), X)
+    x = torch.full((2000,), X)
 
     def gradients() -> tuple[Tensor, ...]:
         loss = ELBO(2).differentiable_loss(model, guide, x)
         return torch.autograd.grad(-loss / len(x), [logits, means])
 
-    assert_unbiased(gradients, exact, runs=200)
+    assert_unbiased(gradients, exact, runs=40)
 
 
 def test_a_discrete_and_a_normal_latent_have_unbiased_gradients_together() -> None:
@@ -155,13 +156,13 @@ def test_a_discrete_and_a_normal_latent_have_unbiased_gradients_together() -> No
     q = torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)])
     exact_bound = (q * (fit - kl_y - q.log())).sum()
     exact = torch.autograd.grad(exact_bound, [logit, mean])
-    x = torch.full((500,), X)
+    x = torch.full((2000,), X)
 
     def gradients() -> tuple[Tensor, ...]:
         loss = ELBO(2).differentiable_loss(model, guide, x)
         return torch.autograd.grad(-loss / len(x), [logit, mean])
 
-    assert_unbiased(gradients, exact, runs=200)
+    assert_unbiased(gradients, exact, runs=40)
 
 
 def test_a_subsampled_discrete_latent_beside_a_global_one_has_an_unbiased_gradient() -> None:
@@ -190,10 +191,10 @@ def test_a_subsampled_discrete_latent_beside_a_global_one_has_an_unbiased_gradie
     prior = dist.Bernoulli(torch.tensor(0.4)).log_prob(bit)
     bound = (log_top.exp() * (prior - log_top + local_terms.sum(0))).sum()
     exact = torch.autograd.grad(bound, [top, local])
-    objective = ELBO(200)
+    objective = ELBO(500)
 
     def gradients() -> tuple[Tensor, ...]:
         losses = [objective.differentiable_loss(*programs(torch.tensor([i]))) for i in range(3)]
         return torch.autograd.grad(-sum(losses) / 3, [top, local])
 
-    assert_unbiased(gradients, exact, runs=150)
+    assert_unbiased(gradients, exact, runs=40)

@@ -57,15 +57,16 @@ def optimal_vae(seed: int = 0) -> VAE:
     )
 
 
-class Silent(nn.Module):
-    """A guide with nothing to guess."""
+class Blind(nn.Module):
+    """A guide that samples z from its prior, whatever the data."""
 
-    def forward(self, x: Tensor) -> None:
-        pass
+    def forward(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x), dim=-1):
+            return pyro.sample("z", dist.Normal(0.0, 1.0))
 
 
 class MeanModel(nn.Module):
-    """x ~ N(μ, 1) with no latents: bound, gradient and optimum are known by hand."""
+    """x ~ N(μ, 1), and z ~ N(0, 1) apart from it: bound, gradient and optimum are known by hand."""
 
     def __init__(self, mean: float = 0.0) -> None:
         super().__init__()
@@ -76,11 +77,12 @@ class MeanModel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
             return pyro.sample("x", dist.Normal(self.location(), 1.0).to_event(1), obs=x)
 
 
 def mean_pair(mean: float = 0.0) -> Pair:
-    return Pair(MeanModel(mean), Silent())
+    return Pair(MeanModel(mean), Blind())
 
 
 def mean_bound(mean: float, x: Tensor) -> float:

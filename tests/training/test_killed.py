@@ -18,18 +18,24 @@ from tests.training.pairs import identical, without_seconds
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module", params=["floating", "optimal"])
-def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the ends of a whole and of a killed run."""
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def both_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the ends of whole and of killed runs."""
+    folder = tmp_path_factory.mktemp("runs")
     subprocess.run(
-        [sys.executable, "-m", "tests.training.kill_loop", request.param, str(folder)],
+        [sys.executable, "-m", "tests.training.kill_loop", str(folder)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=True,
         timeout=300,
     )
     return folder
+
+
+@pytest.fixture(params=["floating", "optimal"])
+def ended(request: pytest.FixtureRequest, both_ended: Path) -> Path:
+    """The part of one of the two pairs."""
+    return both_ended / request.param
 
 
 def end_of(folder: Path, name: str) -> dict[str, Any]:
@@ -50,7 +56,7 @@ def test_the_run_was_killed_in_its_midst_several_times(ended: Path) -> None:
 
 def test_it_was_also_killed_while_writing_a_checkpoint(ended: Path) -> None:
     kills = json.loads((ended / "kills.json").read_text())
-    assert any(kill["partial"] for kill in kills)
+    assert sum(len(kill["partial"]) > 0 for kill in kills) >= 2
 
 
 def test_weights_are_those_of_a_run_never_killed(ended: Path) -> None:

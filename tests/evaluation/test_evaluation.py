@@ -1,0 +1,345 @@
+"""Evaluation: closed forms, errors that are what they say, and nothing that it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pyro_vae.evaluation.evidence
+from pyro_vae import (
+    ELBO,
+    VAE,
+    BernoulliLikelihood,
+    ConstantNormalGuide,
+    FixedVariance,
+    FloatingPrior,
+    NormalGuide,
+    NormalLikelihood,
+    OptimalVariance,
+    PairError,
+    StandardNormalPrior,
+    update_statistics,
+)
+from pyro_vae.evaluation import (
+    active_units,
+    bound_terms,
+    log_evidence,
+    log_weights,
+    posterior_moments,
+    reconstruction_error,
+)
+from pyro_vae.testing import LinearGaussian, linear_gaussian
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def exact_pair(num_data: int = 20) -> LinearGaussian:
+    return linear_gaussian(num_data=num_data, dtype=torch.float64)
+
+
+def wrong_pair(num_data: int = 20) -> LinearGaussian:
+    return linear_gaussian(num_data=num_data, orthogonal=False, dtype=torch.float64)
+
+
+# --- log evidence ---------------------------------------------------------------------------------
+
+
+def test_the_log_evidence_of_a_wrong_guide_is_exact_within_its_error() -> None:
+    pair = wrong_pair(200)
+    estimate = log_evidence(pair.model, pair.guide, pair.x, num_samples=4000)
+    gap = estimate.value - pair.log_evidence(pair.x)
+    # The mean of 200 independent estimates, 5 of its errors: a false alarm once in 10⁶.
+    assert abs(gap.mean().item()) < 5 * estimate.mean_error()
+    assert estimate.mean() == pytest.approx(pair.log_evidence(pair.x).mean().item(), abs=0.01)
+    # z² has mean 1 and standard deviation √2 a datum, so the mean over 200 is 1 ± 0.1: 5 of these,
+    # widened as the weights' tails make the errors of single data uncertain.
+    assert (gap / estimate.error).square().mean().item() == pytest.approx(1.0, abs=0.7)
+
+
+def test_the_error_falls_with_the_root_of_the_number_of_samples() -> None:
+    pair = wrong_pair(50)
+    few, many = (
+        log_evidence(pair.model, pair.guide, pair.x, num_samples=k).error.mean()
+        for k in (500, 8000)
+    )
+    # Both means over 50 data are good to a few per cent: 25 % is more than five of these.
+    assert (few / many).item() == pytest.approx(4.0, rel=0.25)
+
+
+def test_the_mean_error_is_that_of_independent_data() -> None:
+    pair = wrong_pair()
+    estimate = log_evidence(pair.model, pair.guide, pair.x, num_samples=100)
+    expected = estimate.error.square().sum().sqrt() / 20
+    assert estimate.mean_error() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("memory", [7, 64, 10**6])
+def test_passes_of_any_size_give_the_same_estimate(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exact pair: every pass must give log p(x), in the order of the data."""
+    monkeypatch.setattr(pyro_vae.evaluation.evidence, "_RUN", memory)
+    pair = exact_pair()
+    estimate = log_evidence(pair.model, pair.guide, pair.x, num_samples=10)
+    torch.testing.assert_close(estimate.value, pair.log_evidence(pair.x))
+    assert log_weights(pair.model, pair.guide, pair.x, 10).shape == (10, 20)
+
+
+@pytest.mark.parametrize("memory", [64, 500])
+def test_small_passes_of_a_wrong_guide_are_exact_within_their_error(
+    memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pyro_vae.evaluation.evidence, "_RUN", memory)
+    pair = wrong_pair()
+    estimate = log_evidence(pair.model, pair.guide, pair.x, num_samples=200)
+    gap = estimate.value - pair.log_evidence(pair.x)
+    # 6 errors of the mean, one for the bias of half the squared error: a false alarm < 10⁻⁶.
+    assert abs(gap.mean().item()) < 6 * estimate.mean_error()
+    weights = log_weights(pair.model, pair.guide, pair.x, 200)
+    assert len(weights[:, 0].unique()) == 200  # no pass repeats another's draws
+
+
+def test_the_seed_decides_the_estimate() -> None:
+    pair = wrong_pair()
+    one, same, other = (
+        log_evidence(pair.model, pair.guide, pair.x, num_samples=20, seed=seed).value
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_one_sample_has_no_error_and_is_refused() -> None:
+    pair = exact_pair()
+    with pytest.raises(ValueError, match="num_samples"):
+        log_evidence(pair.model, pair.guide, pair.x, num_samples=1)
+
+
+# --- terms of the bound ---------------------------------------------------------------------------
+
+
+def test_the_terms_of_the_bound_are_those_of_the_linear_gaussian() -> None:
+    pair = wrong_pair()
+    terms = bound_terms(pair.model, pair.guide, pair.x, num_samples=4000)
+    q = pair.guide.posterior(pair.x)
+    kl = 0.5 * (q.variance + q.mean.square() - 1 - q.variance.log()).sum(-1)
+    torch.testing.assert_close(terms.kl, kl.detach())
+    # 20 data, each draw's standard deviation below 4 nats: 5 errors of 4000 draws are 0.32.
+    assert (terms.bound - pair.optimal_bound(pair.x)).abs().max() < 0.32
+    # Their mean has an error √20 times smaller.
+    assert (terms.bound - pair.optimal_bound(pair.x)).mean().abs() < 0.07
+    expected = {"bound": terms.bound, "reconstruction": terms.reconstruction, "kl": terms.kl}
+    assert terms.mean() == pytest.approx({k: v.mean().item() for k, v in expected.items()})
+    torch.testing.assert_close(terms.bound, terms.reconstruction - terms.kl)
+
+
+def test_with_a_sampled_kl_at_the_exact_posterior_the_bound_is_the_evidence() -> None:
+    pair = exact_pair()
+    terms = bound_terms(pair.model, pair.guide, pair.x, analytic_kl=False)
+    torch.testing.assert_close(terms.bound, pair.log_evidence(pair.x))
+
+
+def test_batches_of_any_size_keep_the_order_of_the_data() -> None:
+    pair = exact_pair()
+    terms = bound_terms(pair.model, pair.guide, pair.x, analytic_kl=False, batch_size=7)
+    torch.testing.assert_close(terms.bound, pair.log_evidence(pair.x))
+
+
+def test_a_pair_without_a_closed_kl_is_refused_unless_it_is_sampled() -> None:
+    class StudentGuide(NormalGuide):
+        def posterior(self, x: Tensor) -> Any:
+            q = super().posterior(x)
+            return pyro.distributions.StudentT(5.0, q.mean, q.stddev).to_event(1)
+
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(nn.Linear(2, 3)),
+        guide=StudentGuide(nn.Linear(3, 4)),
+    )
+    x = torch.randn(5, 3)
+    with pytest.raises(PairError, match="closed form"):
+        bound_terms(vae.model, vae.guide, x)
+    assert bound_terms(vae.model, vae.guide, x, analytic_kl=False).bound.shape == (5,)
+
+
+# --- active units, reconstruction, moments --------------------------------------------------------
+
+
+def test_a_dead_unit_is_counted_as_dead() -> None:
+    encoder = nn.Linear(3, 6)
+    with torch.no_grad():
+        encoder.weight[1] = 0.0  # the mean of latent 1 is a constant
+    x = torch.randn(100, 3)
+    units = active_units(NormalGuide(encoder), x)
+    assert units.active.tolist() == [True, False, True]
+    assert units.count == 2
+    expected = (x @ encoder.weight[:3].T).var(0)
+    torch.testing.assert_close(units.variance, expected.detach())
+
+
+def test_the_threshold_of_an_active_unit_may_be_chosen() -> None:
+    guide = ConstantNormalGuide(nn.Identity())
+    x = torch.randn(100, 2) * torch.tensor([0.05, 1.0])
+    assert active_units(guide, x).active.tolist() == [False, True]
+    assert active_units(guide, x, threshold=1e-4).count == 2
+
+
+def test_the_reconstruction_error_of_a_linear_pair_is_the_residuals_mean_square() -> None:
+    pair = exact_pair()
+    mean = pair.posterior(pair.x).mean
+    expected = (pair.x - mean @ pair.weight.T - pair.bias).square().mean(1)
+    for batch_size in (1000, 7):
+        error = reconstruction_error(pair.model, pair.guide, pair.x, batch_size=batch_size)
+        torch.testing.assert_close(error, expected)
+
+
+def test_the_reconstruction_error_of_images_is_over_pixels() -> None:
+    decoder = nn.Sequential(nn.Linear(2, 4), nn.Unflatten(-1, (1, 2, 2)))
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=BernoulliLikelihood(decoder),
+        guide=NormalGuide(encoder),
+    )
+    x = torch.rand(5, 1, 2, 2)
+    expected = (x - vae.reconstruct(x)).square().flatten(1).mean(1)
+    torch.testing.assert_close(reconstruction_error(vae.model, vae.guide, x), expected)
+
+
+def test_posterior_moments_are_the_guides() -> None:
+    pair = exact_pair()
+    mean, variance = posterior_moments(pair.guide, pair.x, batch_size=7)
+    exact = pair.posterior(pair.x)
+    torch.testing.assert_close(mean, exact.mean)
+    torch.testing.assert_close(variance, exact.variance)
+
+
+# --- nothing changes ------------------------------------------------------------------------------
+
+
+def everything() -> tuple[VAE, Tensor]:
+    """A VAE with all that could be changed: estimates, dropout, batch normalisation, gradients."""
+    vae = VAE(
+        prior=FloatingPrior(2),
+        likelihood=NormalLikelihood(
+            nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3)),
+            OptimalVariance(),
+        ),
+        guide=NormalGuide(nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Linear(6, 4))),
+    )
+    x = torch.randn(12, 3)
+    update_statistics(vae.model, vae.guide, x)
+    ELBO()(vae.model, vae.guide)(x).backward()
+    vae.train()
+    vae.likelihood.decoder.eval()  # a mode of its own
+    return vae, x
+
+
+EVALUATIONS: dict[str, Callable[[VAE, Tensor], object]] = {
+    "bound_terms": lambda vae, x: bound_terms(vae.model, vae.guide, x, num_samples=2),
+    "log_evidence": lambda vae, x: log_evidence(vae.model, vae.guide, x, num_samples=5),
+    "active_units": lambda vae, x: active_units(vae.guide, x),
+    "reconstruction_error": lambda vae, x: reconstruction_error(vae.model, vae.guide, x),
+    "posterior_moments": lambda vae, x: posterior_moments(vae.guide, x),
+}
+
+
+def fingerprint(vae: VAE) -> dict[str, Any]:
+    return {
+        "state": {name: value.clone() for name, value in vae.state_dict().items()},
+        "modes": {name: module.training for name, module in vae.named_modules()},
+        "gradients": {
+            n: None if p.grad is None else p.grad.clone() for n, p in vae.named_parameters()
+        },
+        "wants": {name: p.requires_grad for name, p in vae.named_parameters()},
+        "random": torch.get_rng_state(),
+        "store": sorted(pyro.get_param_store().keys()),
+        "enabled": torch.is_grad_enabled(),
+    }
+
+
+def assert_unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for key in before:
+        if key in ("state", "gradients", "random"):
+            torch.testing.assert_close(
+                before[key], after[key], rtol=0, atol=0, equal_nan=True, msg=f"{key} changed"
+            )
+        else:
+            assert before[key] == after[key]
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS.keys())
+def test_evaluation_changes_nothing(evaluate: Callable[[VAE, Tensor], object]) -> None:
+    vae, x = everything()
+    before = fingerprint(vae)
+    evaluate(vae, x)
+    assert_unchanged(before, fingerprint(vae))
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS.keys())
+def test_an_evaluation_that_fails_changes_nothing_either(
+    evaluate: Callable[[VAE, Tensor], object],
+) -> None:
+    vae, x = everything()
+    before = fingerprint(vae)
+    with pytest.raises((ValueError, RuntimeError)):
+        evaluate(vae, x[:, :2])
+    assert_unchanged(before, fingerprint(vae))
+
+
+def test_every_public_evaluation_is_held_to_that() -> None:
+    functions = {
+        name for name in pyro_vae.evaluation.__all__ if name[0].islower() and name != "log_weights"
+    }
+    assert functions == set(EVALUATIONS)
+
+
+def test_log_weights_changes_nothing_but_the_random_state_it_draws_from() -> None:
+    vae, x = everything()
+    before = fingerprint(vae)
+    log_weights(vae.model, vae.guide, x, 5)
+    after = fingerprint(vae)
+    del before["random"], after["random"]
+    assert_unchanged(before, after)
+
+
+@pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVALUATIONS.keys())
+def test_evaluation_is_in_evaluation_mode_and_repeats_itself(
+    evaluate: Callable[[VAE, Tensor], object],
+) -> None:
+    """Dropout and batch statistics off: two calls from different random states agree."""
+    vae, x = everything()
+    vae.train()
+
+    def flat(result: Any) -> list[Tensor]:
+        if isinstance(result, Tensor):
+            return [result]
+        parts = result if isinstance(result, tuple) else vars(result).values()
+        return [part for part in parts if isinstance(part, Tensor)]
+
+    first = flat(evaluate(vae, x))
+    pyro.set_rng_seed(99)
+    second = flat(evaluate(vae, x))
+    assert first
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_moments_and_the_error_of_a_dimension_are_not_mixed_up() -> None:
+    """reconstruction_error is a mean, not a sum, and needs no unit variance."""
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(nn.Identity(), FixedVariance(9.0)),
+        guide=ConstantNormalGuide(nn.Linear(2, 2)),
+    )
+    with torch.no_grad():
+        vae.guide.encoder.weight.zero_()
+        vae.guide.encoder.bias.zero_()
+    x = torch.tensor([[3.0, 4.0]])
+    assert reconstruction_error(vae.model, vae.guide, x).item() == pytest.approx(12.5)
+    assert math.isclose(posterior_moments(vae.guide, x)[1].sum().item(), 2.0)

@@ -1,0 +1,142 @@
+"""The report says what the results say, and nothing more."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from experiments.posterior_variance.config import Config
+from experiments.posterior_variance.methods import METHODS
+from experiments.posterior_variance.report import csv_table, machines, report, summary
+from tests.experiments.runs import TINY
+
+MACHINE = {"processor": "an abacus, 2 cores", "device": "cpu", "software": "Python 3.11"}
+LEARNED = [-24.0, -26.0, -25.0]
+
+
+def result(method: str, seed: int, bound: float) -> dict[str, Any]:
+    return {
+        "method": method,
+        "seed": seed,
+        "bound": bound,
+        "reconstruction": bound + 2,
+        "kl": 2.0,
+        "log_evidence": bound + 0.5,
+        "log_evidence_error": 0.01,
+        "active_units": 2,
+        "reconstruction_error": 3.0,
+        "training_seconds": 30.0,
+        "machine": MACHINE,
+    }
+
+
+def results(constant: list[float], bilbo: list[float]) -> list[dict[str, Any]]:
+    """Results in which two methods differ from the first by so much, seed by seed."""
+    learned = LEARNED[: len(constant)]
+    bounds = {
+        "Learned Σ": learned,
+        "Constant Σ": [a + b for a, b in zip(learned, constant, strict=True)],
+        "BILBO": [a + b for a, b in zip(learned, bilbo, strict=True)],
+    }
+    seeds = range(len(learned))
+    return [result(method, seed, bounds[method][seed]) for seed in seeds for method in METHODS]
+
+
+def text_of(found: list[dict[str, Any]], config: Config = TINY, **settings: Any) -> str:
+    config = replace(config, seeds=len(found) // 3, **settings)
+    return report(config, found, {"bound.png": "A caption."}, "python -m experiments …")
+
+
+def verdict(found: list[dict[str, Any]]) -> str:
+    (line,) = re.findall(r"\*\*Did the claim hold\?\*\* (.*)", text_of(found))
+    return line
+
+
+GAIN, LOSS, UNDECIDED = [1.0, 1.1, 0.9], [-1.0, -1.1, -0.9], [1.0, -1.0, 0.2]
+
+
+def test_a_gain_a_loss_and_neither_are_told_apart() -> None:
+    gain, loss = verdict(results(GAIN, LOSS)).split(" BILBO ")
+    assert gain == "Constant Σ is better than Learned Σ: yes, the 95 % interval excludes zero."
+    assert loss == "is worse than Learned Σ: no, the 95 % interval excludes zero."
+    neither = verdict(results(UNDECIDED, GAIN))
+    assert "Constant Σ against Learned Σ: the 95 % interval holds zero" in neither
+    assert "neither a gain nor a loss" in neither
+    assert "BILBO is better" in neither
+
+
+def test_equal_methods_are_undecided() -> None:
+    assert verdict(results([0.0] * 3, [0.0] * 3)).count("neither a gain nor a loss") == 2
+
+
+def test_one_seed_makes_no_claim() -> None:
+    told = text_of(results([5.0], [5.0]))
+    line = verdict(results([5.0], [5.0]))
+    assert line.count("no claim") == 2
+    assert not re.search(r"better than|worse than|excludes|holds zero", line)
+    assert told.count("– (one seed)") == 3
+    assert "one seed." in told
+    assert "seed(s)" not in told
+    assert "| Constant Σ | −19.00 | – |" in told
+    assert "seed 0 |" in told
+
+
+def test_the_tables_numbers_are_the_summarys() -> None:
+    found = results(GAIN, UNDECIDED)
+    told, numbers = text_of(found), summary(found)
+    assert numbers["bound"]["Constant Σ"]["mean"] == pytest.approx(-24.0)
+    assert numbers["difference"]["Constant Σ"]["mean"] == pytest.approx(1.0)
+    assert numbers["difference"]["BILBO"]["mean"] == pytest.approx(0.2 / 3)
+    assert numbers["bilbo_less_constant"]["mean"] == pytest.approx(0.2 / 3 - 1)
+    # standard error of −23, −24.9, −24.1; t interval of 1, 1.1, 0.9: 4.3027 × 0.1 / √3
+    assert "| Constant Σ | −24.00 | 0.55 | −22.00 | 2.00 | −23.50 | 2.0 |" in told
+    assert "| Constant Σ − Learned Σ | +1.00 | [+0.75, +1.25] |" in told
+    assert "means over 3 seeds" in told
+
+
+def test_the_papers_numbers_stand_beside_its_own_data_and_latent_size_alone() -> None:
+    found = results(GAIN, GAIN)
+    assert "−136.5" in text_of(found, data="mnist")
+    for settings in ({"data": "digits"}, {"data": "mnist", "latent": 3}):
+        told = text_of(found, **settings)
+        assert "paper's bound" not in told
+        assert "136.5" not in told
+
+
+def test_it_tells_the_command_the_settings_the_machine_and_the_time() -> None:
+    told = text_of(results(GAIN, GAIN), latent=3)
+    for row in (
+        "| command | `python -m experiments …` |",
+        "| latent dimensions | 3 |",
+        "| training | 2 epochs, batch 300, Adam 0.001, seeds 0–2 |",
+        "| training time | 4.5 minutes of all 9 runs added up |",
+        "| processor | an abacus, 2 cores |",
+        "| device | cpu |",
+        "| software | Python 3.11 |",
+    ):
+        assert row in told
+    assert "![A caption.](figures/bound.png)\n\nA caption." in told
+
+
+def test_every_machine_that_runs_were_made_on_is_told() -> None:
+    found = results(GAIN, GAIN)
+    found[4] |= {"machine": MACHINE | {"device": "a GPU"}}
+    assert machines(found) == MACHINE | {"device": "cpu; a GPU"}
+
+
+def test_the_csv_has_a_line_a_run() -> None:
+    found = results(GAIN, LOSS)
+    rows = list(csv.DictReader(io.StringIO(csv_table(found))))
+    assert [(r["method"], int(r["seed"]), float(r["bound"])) for r in rows] == [
+        (r["method"], r["seed"], r["bound"]) for r in found
+    ]
+    assert "machine" not in rows[0]
+
+
+def test_negative_numbers_have_a_minus_sign() -> None:
+    assert not re.search(r"[|\[ ]-\d", text_of(results(GAIN, LOSS)))
