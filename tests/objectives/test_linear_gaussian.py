@@ -122,7 +122,7 @@ def test_the_bounds_rise_with_the_number_of_particles_up_to_the_log_evidence() -
     exact = pair.log_evidence(pair.x).mean()
     weights = log_weights(pair.model, pair.guide, pair.x, 20_000)
     means, errors = [], []
-    for k in (1, 2, 10, 100):
+    for k in (1, 2, 10):
         bounds = weights.reshape(-1, k, 50).logsumexp(1) - math.log(k)  # independent draws of IWAE
         means.append(bounds.mean())
         errors.append((bounds.var(0) / len(bounds)).sum().sqrt() / 50)

@@ -552,5 +552,6 @@ def test_a_guide_reaches_the_best_bound_there_is() -> None:
         pair, truth.x, epochs=60, batch_size=100, optimizer=adam(5e-2), schedule=cosine_decay()
     )
     optimum = truth.optimal_bound(truth.x).mean().item()
-    # An exact guide: the bound has no noise left at the optimum, and this seed's comes near it.
-    assert optimum - 0.02 < history["bound"][-1] < optimum + 0.005
+    # An exact guide has no noise in its bound; what is short of exact is within 0.03 nats.
+    assert history["bound"][0] < optimum - 0.5
+    assert history["bound"][-1] == pytest.approx(optimum, abs=0.03)
