@@ -3,6 +3,10 @@
 A VAE is a pair of Pyro programs assembled from three distribution-valued modules — ``prior()`` →
 p(z), ``likelihood(z)`` → p(x|z), ``guide.posterior(x)`` → q(z|x) — and an objective is any
 ``pyro.infer.ELBO``.
+
+Docstrings cite, beside papers by their year, *Fyffe*: G. Fyffe, "There and Back Again: Unraveling
+the Variational Auto-Encoder" (arXiv 1912.10309), and *Yu*: R. Yu, "A Tutorial on VAEs: From Bayes'
+Rule to Lossless Compression" (arXiv 2006.10273), by the numbers of their equations.
 """
 
 from pyro_vae import data, nn

@@ -54,8 +54,7 @@ class EstimatedMean(nn.Module):
         if self.mean.isnan().any():
             raise RuntimeError(
                 f"{self.what}: expected an estimate over the training set; got none yet. Call "
-                "pyro_vae.update_statistics(model, guide, x_train) (fit does), or train() for "
-                "the batch's own."
+                "pyro_vae.update_statistics(model, guide, x_train), as fit does at its end."
             )
         return self.mean
 

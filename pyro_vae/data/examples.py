@@ -83,6 +83,10 @@ class Examples:
         """
         return self.binarisation.draw(self.values[self._rows(index)])
 
+    def draw(self) -> Tensor:
+        """All the values `[N, *event]`, drawn for this use."""
+        return self.batch(slice(None))
+
     def take(self, index: Tensor | slice) -> Examples:
         """The examples at `index`, with their labels; what was prepared stays as it is.
 

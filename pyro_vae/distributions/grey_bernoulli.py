@@ -17,7 +17,7 @@ class GreyBernoulli(Bernoulli):
 
     in nats, ℓ the logits. On {0, 1} it is the Bernoulli's mass. On grey values it is the expected
     log-mass of a pixel that is drawn with probability x — a bound for dynamically binarised data,
-    not a density on [0, 1] (its integral over x is not 1); seed 003 and many others train with it.
+    not a density on [0, 1] (its integral over x is not 1); Fyffe and many others train with it.
 
     >>> import torch
     >>> GreyBernoulli(logits=torch.zeros(3)).log_prob(torch.tensor([0.0, 0.5, 1.0]))

@@ -26,14 +26,14 @@ def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
     base = q.base_dist if isinstance(q, Independent | TorchIndependent) else q
     if not isinstance(base, Normal):
         raise PairError(
-            f"posterior: expected a diagonal Normal(loc, scale).to_event(1); got {q}. Seed 003's "
+            f"posterior: expected a diagonal Normal(loc, scale).to_event(1); got {q}. Fyffe's "
             "floating prior and bounds are made of normal posteriors; use ELBO or IWAE here."
         )
     return base.loc, base.scale.square()
 
 
 def optimal_prior_variance(posterior: Distribution) -> Tensor:
-    """S² = E[Σ + μ²], the diagonal of seed 003, eq. 4, [latent]; the mean is over all data given.
+    """S² = E[Σ + μ²], the diagonal of Fyffe, eq. 4, [latent]; the mean is over all data given.
 
     >>> import torch
     >>> q = Normal(torch.tensor([[-2.0], [2.0]]), torch.ones(2, 1)).to_event(1)

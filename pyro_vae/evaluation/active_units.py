@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pyro_vae._shapes import Data
@@ -12,10 +13,10 @@ __all__ = ["ActiveUnits", "active_units"]
 
 @dataclass(frozen=True)
 class ActiveUnits:
-    """The variance over the data of each latent's posterior mean, and which exceed a threshold."""
+    """The variance over the data of each latent's posterior mean, and what it must exceed."""
 
     variance: Tensor
-    threshold: float
+    threshold: Tensor
 
     @property
     def active(self) -> Tensor:
@@ -29,18 +30,24 @@ class ActiveUnits:
 
 
 def active_units(
-    guide: nn.Module, x: Data, *, threshold: float = 0.01, site: str = "z"
+    guide: nn.Module,
+    x: Data,
+    *,
+    threshold: float = 0.01,
+    prior_variance: Tensor | float = 1.0,
+    site: str = "z",
 ) -> ActiveUnits:
     """Which latent dimensions carry information (Burda et al., 2016, section 5.2):
 
-    .. math:: A_j = Cov_x(E_{q(z_j|x)}[z_j]) > 0.01
+    .. math:: A_j = Cov_x(E_{q(z_j|x)}[z_j]) > 0.01 \\, S_j^2
 
-    in squared units of z; the threshold is meant for a prior of unit variance.
+    with S² = 1 there; a floating prior has another, and the scale of its latents means nothing.
 
     Args:
         guide: the guide.
         x: data, [data, *event], at least two.
-        threshold: on A.
+        threshold: on A_j / S²_j.
+        prior_variance: S², a number or [latent], e.g. ``vae.prior().variance``.
         site: the latent site.
 
     >>> from pyro_vae import testing
@@ -49,4 +56,5 @@ def active_units(
     2
     """
     mean, _ = posterior_moments(guide, x, site=site)
-    return ActiveUnits(mean.var(0), threshold)
+    variance = mean.var(0)
+    return ActiveUnits(variance, torch.as_tensor(threshold * prior_variance).to(variance))

@@ -20,7 +20,7 @@ def reconstruction_error(
     .. math:: \\tfrac1d\\,|x - E[x|z = E_q[z]]|^2
 
     the decoder's mean at the posterior's mean, in squared units of the data. It says how close,
-    not how likely: for that see :func:`bound_terms` (seed 000, section 5).
+    not how likely: for that see :func:`bound_terms` (Yu, section 5).
 
     Args:
         model, guide: the pair.

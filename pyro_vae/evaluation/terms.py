@@ -17,7 +17,7 @@ __all__ = ["BoundTerms", "bound_terms"]
 class BoundTerms:
     """The evidence lower bound of each datum and what it is made of, in nats, [data].
 
-    ``bound = reconstruction - kl``, with E_q[log p(x|z)] and KL(q(z|x) ‖ p(z)) (seed 003, eq. 1).
+    ``bound = reconstruction - kl``, with E_q[log p(x|z)] and KL(q(z|x) ‖ p(z)) (Fyffe, eq. 1).
     """
 
     reconstruction: PerDatum
@@ -44,7 +44,7 @@ def bound_terms(
     batch_size: int = 1000,
     seed: int = 0,
 ) -> BoundTerms:
-    """The ELBO of each datum and its two terms (seed 003, eq. 1), in evaluation mode.
+    """The ELBO of each datum and its two terms (Fyffe, eq. 1), in evaluation mode.
 
     Weights, modes and the global random state stay as they are.
 

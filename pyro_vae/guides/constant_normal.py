@@ -16,7 +16,7 @@ __all__ = ["ConstantNormalGuide"]
 class ConstantNormalGuide(Guide):
     """q(z|x) = N(μ(x), s² I): the encoder gives means only, half the outputs.
 
-    Source: seed 003, section 4.3, Σ = s² I; it goes with a
+    Source: Fyffe, section 4.3, Σ = s² I; it goes with a
     :class:`~pyro_vae.priors.FloatingPrior`, since with a fixed prior the scale of the latents is
     no longer free.
 

@@ -16,7 +16,7 @@ class NormalGuide(Guide):
     """q(z|x) = N(μ(x), diag σ²(x)): mean and variance both learned.
 
     The encoder's first half of outputs is μ, the softplus of the second half is the standard
-    deviation σ, as seed 003, section 7, has it. Source: Kingma and Welling (2014), section 3.
+    deviation σ, as Fyffe, section 7, has it. Source: Kingma and Welling (2014), section 3.
 
     Args:
         encoder: data [batch, *event] to [batch, 2·latent].

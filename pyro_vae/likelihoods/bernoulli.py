@@ -14,7 +14,7 @@ class BernoulliLikelihood(Likelihood):
 
     Takes binary data and grey values in [0, 1] (then a cross entropy, not a density: see
     :class:`~pyro_vae.distributions.GreyBernoulli`). Sources: Kingma and Welling (2014), appendix
-    C.1; seed 002; seed 003, section 7.
+    C.1; Fyffe, section 7.
 
     Args:
         decoder: latents [..., latent] to logits [..., *event].

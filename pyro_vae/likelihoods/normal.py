@@ -14,7 +14,7 @@ class NormalLikelihood(Likelihood):
     """p(x|z) = N(ν(z), σ² I), the decoder gives the mean ν.
 
     What σ² is, is a :class:`~pyro_vae.likelihoods.Variance`: fixed (the default, σ² = 1), learned
-    (shared or per dimension), or optimal in closed form. Sources: seed 003, section 3; seed 000,
+    (shared or per dimension), or optimal in closed form. Sources: Fyffe, section 3; Yu,
     eq. 40–43.
 
     Args:

@@ -26,8 +26,8 @@ class Variance(nn.Module, ABC):
 
 
 class FixedVariance(Variance):
-    """σ² as given. Seed 003's "constant T"; with σ² = 1/2 the negative log-likelihood is the
-    squared error plus a constant (seed 000, section 5.1).
+    """σ² as given. Fyffe's "constant T"; with σ² = 1/2 the negative log-likelihood is the
+    squared error plus a constant (Yu, section 5.1).
 
     Args:
         value: σ² > 0.
@@ -49,7 +49,7 @@ class FixedVariance(Variance):
 class LearnedVariance(Variance):
     """σ² = exp(ℓ), ℓ a parameter: one for all dimensions, or one for each.
 
-    Without a bound it can run off to zero on data of low rank (seed 003, section 5).
+    Without a bound it can run off to zero on data of low rank (Fyffe, section 5).
 
     Args:
         event_shape: ``()`` for one shared variance, the shape of a datum for one per dimension.
@@ -72,7 +72,7 @@ class OptimalVariance(Variance):
 
     .. math:: -\\log p(x|z) = \\tfrac{d}{2}\\,[\\log(2π\\,\\mathrm{MSE}) + 1]
 
-    on average over a batch, seed 000, eq. 43 (there divided by d). While training the mean is over
+    on average over a batch, Yu, eq. 43 (there divided by d). While training the mean is over
     the batch and its particles, and gradients flow through it; for evaluation and generation over
     the training set, with z drawn from the posterior (:func:`pyro_vae.update_statistics`).
 

@@ -1,6 +1,6 @@
 """How weights start: a choice that is made by name, since results depend on it.
 
-Seed 003's figure 8 shows that the methods it compares differ by their starting point; its
+Fyffe's figure 8 shows that the methods it compares differ by their starting point; its
 framework's dense layers start Glorot-uniform with zero bias, PyTorch's do not.
 """
 

@@ -259,4 +259,4 @@ def _total(terms: Iterable[Any]) -> Any:
     total = None
     for term in terms:
         total = term if total is None else total + term
-    return 0.0 if total is None else total
+    return torch.zeros(1, 1) if total is None else total

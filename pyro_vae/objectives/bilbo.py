@@ -13,7 +13,7 @@ __all__ = ["BILBO"]
 
 
 class BILBO(Objective):
-    """The Batch Information Lower Bound (seed 003, eq. 24):
+    """The Batch Information Lower Bound (Fyffe, eq. 24):
 
     .. math:: -\\tfrac12 \\log|I + Σ^{-1}M_B| + E_B[E_{q(z|x)}[\\log p(x|z)]],
               \\quad M_B = E_B[μ^2]

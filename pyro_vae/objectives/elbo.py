@@ -14,7 +14,7 @@ __all__ = ["ELBO"]
 
 
 class ELBO(Objective):
-    """The evidence lower bound (Kingma and Welling, 2014; seed 003, eq. 1; seed 000, eq. 6):
+    """The evidence lower bound (Kingma and Welling, 2014; Fyffe, eq. 1; Yu, eq. 12):
 
     .. math:: \\log p(x) \\ge E_{q(z|x)}[\\log p(x|z)] - KL(q(z|x)\\,\\|\\,p(z))
 

@@ -14,7 +14,7 @@ __all__ = ["FloatingPriorELBO", "check_floating"]
 
 
 class FloatingPriorELBO(ELBO):
-    """The ELBO with the prior that is optimal for the batch (seed 003, eq. 2 with eq. 4):
+    """The ELBO with the prior that is optimal for the batch (Fyffe, eq. 2 with eq. 4):
 
     .. math:: \\tfrac12(\\log|eS^{-2}Σ| - tr\\,S^{-2}Σ - |S^{-1}μ|^2) + E_q[\\log p(x|z)],
               \\quad S^2 = E_B[Σ + μμ^⊤]

@@ -15,7 +15,7 @@ __all__ = ["FloatingPrior"]
 
 
 class FloatingPrior(Prior):
-    """p(z) = N(0, S²) with the variance that is optimal for the posteriors, seed 003, eq. 4:
+    """p(z) = N(0, S²) with the variance that is optimal for the posteriors, Fyffe, eq. 4:
 
     .. math:: S^2 = E_{p(x)}[Σ + μμ^⊤], \\text{ diagonal.}
 

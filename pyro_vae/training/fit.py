@@ -217,7 +217,7 @@ class _Run:
         for name, data in {"data": self.data, "validation": self.validation}.items():
             if data is not None:
                 with forked_rng(self.seed, self.device):
-                    x = data.batch(slice(None))
+                    x = data.draw()
                     check_data(self.pair, self.objective, x, self.batch_size, name)
         if self.checkpoints is not None:
             saved = self.checkpoints.load(self.device, RunState.KEYS)
@@ -304,9 +304,7 @@ class _Run:
     # -- validation ---------------------------------------------------------------------------
 
     def _update_statistics(self) -> None:
-        update_statistics(
-            self.pair.model, self.pair.guide, self.data.batch(slice(None)), seed=self.seed
-        )
+        update_statistics(self.pair.model, self.pair.guide, self.data.draw(), seed=self.seed)
 
     def _validate(self, epoch: int) -> float | None:
         """The held-out bound in nats a datum, or ``None`` in an epoch without validation."""
@@ -317,7 +315,7 @@ class _Run:
             self._update_statistics()
         with evaluation_mode(self.pair), forked_rng(self.seed, self.device):
             bounds = self.objective.for_evaluation().per_datum(
-                self.pair.model, self.pair.guide, self.validation.batch(slice(None))
+                self.pair.model, self.pair.guide, self.validation.draw()
             )
         bound = bounds.mean().item()
         if not math.isfinite(bound):

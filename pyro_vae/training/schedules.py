@@ -17,7 +17,7 @@ an optimizer step."""
 def step_decay(*fractions: float, factor: float = 0.5) -> Schedule:
     """Multiply the rate by ``factor`` at each fraction of the run.
 
-    ``step_decay(0.6, 0.7, 0.8, 0.9)`` is the schedule of seed 000's two-dimensional experiments.
+    ``step_decay(0.6, 0.7, 0.8, 0.9)`` is the schedule of Yu's two-dimensional experiments.
     """
     if not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(f"fractions: expected numbers between 0 and 1; got {fractions}.")

@@ -1,4 +1,4 @@
-"""The floating prior, S² = E[Σ + μ²], and the two bounds made of it: seed 003, eq. 2, 4, 23, 24."""
+"""The floating prior, S² = E[Σ + μ²], and the two bounds made of it: Fyffe, eq. 2, 4, 23, 24."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_estimates_are_exact_with_an_unequal_last_batch() -> None:
     update_statistics(vae.model, vae.guide, x, batch_size=10)
     with torch.no_grad():
         means, decoded = vae.guide.encoder(x), vae.likelihood.decoder.bias
-    # seed 003, eq. 4: S² = E[Σ + μ²]; seed 000, eq. 43: σ² = MSE
+    # Fyffe, eq. 4: S² = E[Σ + μ²]; Yu, eq. 43: σ² = MSE
     torch.testing.assert_close(vae.prior().variance, 0.25 + means.square().mean(0))
     torch.testing.assert_close(vae.likelihood.variance(), (x - decoded).square().mean().detach())
 
