@@ -5,7 +5,7 @@ PYTHON ?= python3
 # The versions to install; `make test CONSTRAINTS=` takes the newest that pyproject.toml allows.
 CONSTRAINTS ?= constraints.txt
 PYTEST_ARGS ?=
-DEMO_ARGS ?= posterior_variance --data digits --seeds 3
+DEMO_ARGS ?= posterior_variance --data digits --seeds 3 --jobs 2
 
 BIN := .venv/bin
 export PIP_CONSTRAINT := $(CONSTRAINTS)

@@ -1,1 +1,1 @@
-"""Learned against constant posterior variance (seed 003, section 7.1)."""
+"""Learned against constant posterior variance (Fyffe, section 7.1)."""

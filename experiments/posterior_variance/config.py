@@ -12,7 +12,7 @@ __all__ = ["Config", "default_config"]
 class Config:
     """Settings of one run: equal settings, equal run folder.
 
-    The defaults are seed 003's, section 7: four layers of 200, Adam at 1e-3, batch 300, 200
+    The defaults are Fyffe's, section 7: four layers of 200, Adam at 1e-3, batch 300, 200
     epochs, a two-dimensional latent space; Glorot-uniform weights and zero biases.
     """
 

@@ -33,14 +33,14 @@ def measure(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
     Means over the test set, in nats an image, under the prior with its variance from the training
     set.
     """
-    x = data.test.batch(slice(None))
+    x = data.test.draw()
     pair = (vae.model, vae.guide)
     evidence = log_evidence(*pair, x, num_samples=config.evidence_samples)
     return {
         **bound_terms(*pair, x, num_samples=config.elbo_samples, batch_size=200).mean(),
         "log_evidence": evidence.mean(),
         "log_evidence_error": evidence.mean_error(),
-        "active_units": active_units(vae.guide, x).count,
+        "active_units": active_units(vae.guide, x, prior_variance=vae.prior().variance).count,
         "reconstruction_error": reconstruction_error(*pair, x).mean().item(),
         "prior_variance": vae.prior().variance.tolist(),
     }
@@ -49,7 +49,7 @@ def measure(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
 @torch.no_grad()
 def arrays(vae: VAE, data: Dataset, seed: int) -> dict[str, NDArray[Any]]:
     """What the figures need: latents of the test set, and pictures."""
-    x = data.test.batch(slice(None))
+    x = data.test.draw()
     mean, variance = posterior_moments(vae.guide, x)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
@@ -73,7 +73,7 @@ def arrays(vae: VAE, data: Dataset, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def _manifold(vae: VAE, data: Dataset) -> Tensor:
-    """Decoded images over a grid of the prior's quantiles (seed 003, figures 12 and 13)."""
+    """Decoded images over a grid of the prior's quantiles (Fyffe, figures 12 and 13)."""
     scale = vae.prior().stddev
     grid = inverse_cdf_grid(_MANIFOLD, scale.cpu().numpy())
     decoded = vae.decode(torch.as_tensor(grid, dtype=scale.dtype, device=scale.device))

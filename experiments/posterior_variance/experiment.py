@@ -1,6 +1,6 @@
-"""Learned against constant posterior variance on real digits (seed 003, section 7.1).
+"""Learned against constant posterior variance on real digits (Fyffe, section 7.1).
 
-Trains the three methods of seed 003's figure 4 — learned variance, constant variance with a
+Trains the three methods of Fyffe's figure 4 — learned variance, constant variance with a
 floating prior, BILBO — on the same seeds and order of the data; writes results as JSON and CSV,
 posteriors for arviz as netCDF, figures, and a report. The same command, interrupted, goes on.
 """
@@ -17,6 +17,7 @@ from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
 from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
 from experiments.posterior_variance.report import csv_table, machines, report, summary
+from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
 __all__ = ["add_arguments", "run"]
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="a few epochs, to see that everything works")
     add("--jobs", type=_positive, default=1, metavar="N", help="runs side by side (1)")
     add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -50,6 +52,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"run folder: {folder.path}")
     run_jobs(config, folder.path, options.data_dir, options.jobs)
     _report(config, folder, _command(options))
+    if options.publish is not None:
+        publish(folder.path, options.publish)
 
 
 def _report(config: Config, folder: RunFolder, command: str) -> None:

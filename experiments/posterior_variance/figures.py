@@ -17,7 +17,7 @@ from pyro_vae import figures
 __all__ = ["PAPER", "draw"]
 
 PAPER = {"Learned Σ": -136.5, "Constant Σ": -134.2, "BILBO": -134.3}
-"""Seed 003, figure 5: MNIST, a two-dimensional latent space, nats an image."""
+"""Fyffe, figure 5: MNIST, a two-dimensional latent space, nats an image."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,7 +43,7 @@ def draw(config: Config, root: Path, results: list[dict[str, Any]]) -> dict[str,
 
 
 _BOUND = (
-    "After seed 003, figure 4 (a, b): the bound on the test set during training, for all methods "
+    "After Fyffe, figure 4 (a, b): the bound on the test set during training, for all methods "
     "the ordinary ELBO, the floating prior's variance from the training set."
 )
 _BAND = " The line is the mean and the band the range over seeds."

@@ -120,7 +120,7 @@ def run_jobs(config: Config, root: Path, data_dir: str | None, processes: int) -
 
 
 def _load_data(config: Config, data_dir: str | None) -> Dataset:
-    """The data set, as grey values in [0, 1]: what seed 003 trains on."""
+    """The data set, as grey values in [0, 1]: what Fyffe trains on."""
     return datasets.digits() if config.data == "digits" else datasets.mnist(data_dir)
 
 
@@ -187,7 +187,8 @@ def _run_job(config: Config, root: Path, data: Dataset, job: Job, progress: bool
             f"{folder}: expected to write the results of this run; got {error}. Its training is "
             "kept: make room, then the same command goes on."
         ) from error
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for leftover in (folder / "checkpoints", *folder.glob(".posterior.nc.*")):  # of killed runs
+        shutil.rmtree(leftover, ignore_errors=True)
     return result
 
 

@@ -1,4 +1,4 @@
-"""The three methods of seed 003's figure 4, each a VAE and its objective."""
+"""The three methods of Fyffe's figure 4, each a VAE and its objective."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class FloatingPriorELBO(ELBO):
     for any pair whose guide's latents are diagonal normals: the model's own p(z) is not read. On
     a VAE with a :class:`~pyro_vae.priors.FloatingPrior` in training mode, :class:`ELBO` is the
     same. Each datum's bound has the batch's S² in it, which flatters the mean over the data by
-    about n/(2B) nats; :meth:`for_evaluation` is the ordinary ELBO, under the prior the model then has.
+    about n/(2B) nats; :meth:`for_evaluation` is the ordinary ELBO, under the model's own prior.
 
     Against :class:`BILBO`: the mean over the batch and its gradient are equal, with
     ``analytic_kl`` to the digit — eq. 24 follows from eq. 2 by Σ_B tr S⁻²(Σ + μμᵀ) = n·B — but a

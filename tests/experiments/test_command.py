@@ -178,6 +178,7 @@ def test_other_settings_in_the_same_folder_are_refused(
 def test_out_chooses_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "default_config", lambda *_, **__: TINY)
+    monkeypatch.setattr(experiment, "draw", lambda *_: {})
     assert main([*QUICK, "--out", "mine"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert (tmp_path / "mine" / "report.md").exists()

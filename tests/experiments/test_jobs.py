@@ -22,7 +22,7 @@ from experiments.posterior_variance.jobs import all_jobs, job_folder, read_array
 from experiments.posterior_variance.methods import METHODS, build
 from experiments.posterior_variance.report import report
 from experiments.run_folder import RunFolder, RunFolderError
-from pyro_vae import CheckpointError, NonFiniteError
+from pyro_vae import CheckpointError, NonFiniteError, figures
 from pyro_vae.data import digits
 from tests.experiments.runs import TINY, assert_same_run, without_seconds
 
@@ -106,14 +106,20 @@ def test_other_latent_sizes_have_a_report_without_latent_figures(
     assert len(read_result(folder, ("BILBO", 0))["prior_variance"]) == latent
 
 
-def test_one_seeds_figures_claim_no_comparison_of_seeds(tiny: Path, own: Path) -> None:
+def test_one_seeds_figures_claim_no_comparison_of_seeds(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "save", lambda *_: None)
     _, captions = text_of(own, TINY)
     assert "learned_runs.png" not in captions
     assert "band" not in captions["bound.png"]
     assert {"posterior_means.png", "posterior_variance.png"} <= captions.keys()
 
 
-def test_one_epoch_is_a_run_without_a_curve(tmp_path: Path) -> None:
+def test_one_epoch_is_a_run_without_a_curve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "save", lambda *_: None)
     config = replace(TINY, epochs=1)
     _, captions = text_of(run(tmp_path, config), config)
     assert "bound.png" not in captions
@@ -231,6 +237,7 @@ def test_a_full_disk_is_told_and_costs_nothing(
     assert_same_run(tmp_path / "run", tiny)
 
 
+@pytest.mark.slow
 def test_side_by_side_an_error_in_a_process_reaches_the_user(tmp_path: Path) -> None:
     config = replace(TINY, learning_rate=1e30)
     with pytest.raises(NonFiniteError, match=r"epoch 1, step \d: expected finite numbers"):

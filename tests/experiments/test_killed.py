@@ -7,10 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 
+from experiments.command_line import main
+from experiments.posterior_variance import experiment
 from tests.experiments.runs import (
     QUICK,
     ROOT,
@@ -18,12 +22,19 @@ from tests.experiments.runs import (
     environment,
     group_is_gone,
     only_run_folder,
-    run_command,
     start_command,
     wait_for,
 )
 
-Quick = tuple[Path, subprocess.CompletedProcess]
+# Three jobs, of which the fixture ``quick_folder`` has a run never stopped.
+ARGUMENTS = [*QUICK, "--seeds", "1"]
+SIDE_BY_SIDE = [*ARGUMENTS, "--jobs", "2"]
+
+
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
+    """The command in this process."""
+    monkeypatch.chdir(folder)
+    return main(arguments)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +72,10 @@ def test_nothing_of_a_killed_run_is_left_over(killed: Path) -> None:
     assert extra == set()
 
 
-def test_interrupted_in_training_it_says_so_and_goes_on(quick_folder: Path, tmp_path: Path) -> None:
-    process = start_command(*QUICK, cwd=tmp_path)
+def test_interrupted_in_training_it_says_so_and_goes_on(
+    quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start_command(*ARGUMENTS, cwd=tmp_path)
     wait_for(lambda: list(tmp_path.glob("runs/*/*/*/checkpoints/step-*.pt")), "a checkpoint")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -71,14 +84,14 @@ def test_interrupted_in_training_it_says_so_and_goes_on(quick_folder: Path, tmp_
     assert "Traceback" not in errors
     folder = only_run_folder(tmp_path)
     assert not (folder / "report.md").exists()
+    monkeypatch.setattr(experiment, "draw", lambda *_: {})
 
-    again = run_command(*QUICK, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+    assert in_folder(tmp_path, monkeypatch, ARGUMENTS) == 0
     assert_same_run(folder, quick_folder)
 
 
 def test_interrupted_while_it_starts_it_has_no_traceback_either(tmp_path: Path) -> None:
-    process = start_command(*QUICK, cwd=tmp_path)
+    process = start_command(*ARGUMENTS, cwd=tmp_path)
     maps = Path(f"/proc/{process.pid}/maps")
     wait_for(lambda: "libtorch" in maps.read_text(), "the import of torch")
     os.killpg(process.pid, signal.SIGINT)
@@ -88,11 +101,13 @@ def test_interrupted_while_it_starts_it_has_no_traceback_either(tmp_path: Path) 
     assert "Traceback" not in errors
 
 
-def test_side_by_side_it_can_be_interrupted_and_killed_and_finds_the_same(
-    quick_folder: Path, tmp_path: Path
+def test_side_by_side_it_can_be_interrupted_and_finds_the_same(
+    quick_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = [*QUICK, "--jobs", 2]
-    process = start_command(*arguments, cwd=tmp_path)
+    process = start_command(*SIDE_BY_SIDE, cwd=tmp_path)
     wait_for(lambda: list(tmp_path.glob("runs/*/*/*/checkpoints/step-*.pt")), "a checkpoint")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -101,20 +116,46 @@ def test_side_by_side_it_can_be_interrupted_and_killed_and_finds_the_same(
     assert "Traceback" not in errors
     wait_for(lambda: group_is_gone(process.pid), "the processes to end", 10)
     folder = only_run_folder(tmp_path)
-    done = len(list(folder.glob("*/result.json")))
-    assert done < 6
+    left = 3 - len(list(folder.glob("*/result.json")))
+    assert left >= 2
 
-    # The parent alone is killed: it cannot tell its processes, and they must not go on.
-    process = start_command(*arguments, cwd=tmp_path)
-    wait_for(lambda: len(list(folder.glob("*/result.json"))) > done, "another result")
+    monkeypatch.setattr(experiment, "draw", lambda *_: {})
+    assert in_folder(tmp_path, monkeypatch, SIDE_BY_SIDE) == 0
+    told = capsys.readouterr()
+    assert f"{left} runs, 2 at a time" in told.out
+    assert f"{2 * left}/{2 * left} " in told.err  # the progress, in epochs
+    assert_same_run(folder, quick_folder)
+
+
+@pytest.mark.slow
+def test_side_by_side_no_process_outlives_a_killed_parent(
+    quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It cannot tell its processes, and they must not go on writing beside the next command's.
+    process = start_command(*SIDE_BY_SIDE, cwd=tmp_path)
+    wait_for(lambda: list(tmp_path.glob("runs/*/*/*/checkpoints/step-*.pt")), "a checkpoint")
     process.kill()
     process.communicate(timeout=60)
     wait_for(lambda: group_is_gone(process.pid), "the processes to end", 10)
-    assert len(list(folder.glob("*/result.json"))) < 6
+    folder = only_run_folder(tmp_path)
+    assert len(list(folder.glob("*/result.json"))) < 3
 
-    again = run_command(*arguments, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "of 6 runs are done already" in again.stdout
-    assert "2 at a time" in again.stdout
-    assert "epoch" in again.stderr  # the progress
+    assert in_folder(tmp_path, monkeypatch, ARGUMENTS) == 0
     assert_same_run(folder, quick_folder)
+
+
+@pytest.mark.slow
+def test_side_by_side_a_killed_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As by the kernel, where memory is short.
+    def kill_one() -> None:
+        wait_for(lambda: list(tmp_path.glob("runs/*/*/*/checkpoints/step-*.pt")), "a checkpoint")
+        active_children()[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    assert in_folder(tmp_path, monkeypatch, SIDE_BY_SIDE) == 1
+    killer.join()
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: a process was killed")
+    assert active_children() == []
