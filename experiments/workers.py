@@ -13,6 +13,7 @@ from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 __all__ = ["side_by_side"]
 
@@ -59,6 +60,8 @@ def _interrupts_ignored() -> Iterator[None]:
 
 def _start(threads: int) -> None:
     torch.set_num_threads(threads)
+    # In place of tqdm's own, a semaphore that a process ended from outside leaks with a warning.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

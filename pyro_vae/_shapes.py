@@ -12,10 +12,10 @@ latent     the dimension of z
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Data", "Index", "Latents", "PerDatum", "PerParticle"]
+__all__ = ["Data", "Latents", "PerDatum", "PerParticle"]
 
 Data = Float[Tensor, "batch *event"]
 """A batch of data."""
@@ -28,6 +28,3 @@ PerDatum = Float[Tensor, "batch"]
 
 PerParticle = Float[Tensor, "particles batch"]
 """One number a particle and datum, in nats."""
-
-Index = Int[Tensor, "batch"]
-"""Positions in a data set."""

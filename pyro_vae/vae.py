@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyro_vae._errors import ShapeError
 from pyro_vae._handlers import posterior
 from pyro_vae._module import Program, feature_count
+from pyro_vae._shapes import Data, Latents
 from pyro_vae.guides import Guide
 from pyro_vae.likelihoods import Likelihood
 from pyro_vae.priors import Prior
@@ -107,12 +108,12 @@ class VAE(Pair):
         return self.decode(self.prior().sample((num_samples,)))
 
     @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Latents) -> Tensor:
         """Means of p(x|z), [..., *event] for latents [..., latent]."""
         return self.likelihood(z).mean
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
+    def reconstruct(self, x: Data) -> Data:
         """Means of p(x|z) at the posterior means, [batch, *event]."""
         return self.decode(self.guide.posterior(x).mean)
 

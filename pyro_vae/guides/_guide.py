@@ -3,11 +3,12 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import pyro
-from torch import Tensor, nn
+from torch import nn
 from torch.distributions import Distribution
 
 from pyro_vae._errors import ShapeError
 from pyro_vae._module import Program, feature_count
+from pyro_vae._shapes import Data, Latents
 
 __all__ = ["Guide"]
 
@@ -30,10 +31,10 @@ class Guide(Program):
         self._in_features = feature_count(encoder, "in_features")
 
     @abstractmethod
-    def posterior(self, x: Tensor) -> Distribution:
+    def posterior(self, x: Data) -> Distribution:
         """The distribution q(z|x), batch shape ``(batch,)``, event shape ``(latent_dim,)``."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Data) -> Latents:
         """The program: one latent vector a datum, [..., batch, latent]."""
         if self._in_features not in (None, x.shape[-1]):
             raise ShapeError(

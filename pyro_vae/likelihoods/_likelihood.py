@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyro_vae._shapes import Data, Latents
+
 __all__ = ["Likelihood"]
 
 
@@ -20,10 +22,10 @@ class Likelihood(nn.Module, ABC):
         self.decoder = decoder
 
     @abstractmethod
-    def forward(self, z: Tensor) -> Distribution:
+    def forward(self, z: Latents) -> Distribution:
         """The distribution p(x|z), batch shape ``z.shape[:-1]``, event shape that of one datum."""
 
-    def during_inference(self, z: Tensor, x: Tensor) -> Distribution:
+    def during_inference(self, z: Latents, x: Data) -> Distribution:
         """p(x|z) as the model uses it on a batch of data ``x``.
 
         Only a likelihood with a parameter that is estimated on the batch overrides it.

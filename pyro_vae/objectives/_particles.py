@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyro
@@ -166,42 +166,57 @@ def _sites(trace: Trace) -> dict[str, Site]:
 def _read(model: dict[str, Site], guide: dict[str, Site], particle_dim: int | None) -> Particles:
     _check_pair(model, guide)
     sites = [*model.values(), *guide.values()]
-    common = _common_plates(sites)
-    scales = [site["scale"] for site in sites]
-    even = _all_equal(scales)
+    even = _all_equal([site["scale"] for site in sites])
+    layout = _Layout(particle_dim, _common_plates(sites), even)
+    observed = [site for site in model.values() if site["is_observed"]]
+    return Particles(
+        latents=tuple(layout.latent(name, q, model.get(name)) for name, q in guide.items()),
+        observed=tuple(layout.observed(site) for site in observed),
+        scale=sites[0]["scale"] if even else 1.0,
+        uneven=not even,
+        model_order=tuple(name for name in model if name in guide),
+    )
 
-    def per_datum_of(site: Site) -> Callable[[Tensor], Tensor]:
-        return lambda value: _per_datum(value, site["mask"], particle_dim, common)
 
-    def log_prob(site: Site) -> Tensor:
-        return per_datum_of(site)(site["fn"].log_prob(site["value"]))
+@dataclass(frozen=True)
+class _Layout:
+    """How the tensors of a pair's sites become [particles, batch]."""
 
-    def scale(site: Site) -> Any:
-        return 1.0 if even else site["scale"]
+    particle_dim: int | None
+    common: set[int]
+    even: bool
 
-    def latent(name: str, q: Site) -> LatentSite:
-        p = model.get(name)
-        log_q = log_prob(q)
+    def observed(self, site: Site) -> ObservedSite:
+        return ObservedSite(site["name"], self.log_prob(site), self.scale(site))
+
+    def latent(self, name: str, q: Site, p: Site | None) -> LatentSite:
+        log_q = self.log_prob(q)
         return LatentSite(
             name=name,
             p=None if p is None else p["fn"],
             q=q["fn"],
             value=q["value"],
-            log_p=torch.zeros_like(log_q) if p is None else log_prob(p),
+            log_p=torch.zeros_like(log_q) if p is None else self.log_prob(p),
             log_q=log_q,
-            scale=scale(q if p is None else p),
+            scale=self.scale(q if p is None else p),
             masked=q["mask"] is not None,
-            per_datum=per_datum_of(q),
+            per_datum=partial(self.per_datum, q),
         )
 
-    observed = [site for site in model.values() if site["is_observed"]]
-    return Particles(
-        latents=tuple(latent(name, site) for name, site in guide.items()),
-        observed=tuple(ObservedSite(s["name"], log_prob(s), scale(s)) for s in observed),
-        scale=scales[0] if even else 1.0,
-        uneven=not even,
-        model_order=tuple(name for name in model if name in guide),
-    )
+    def log_prob(self, site: Site) -> Tensor:
+        return self.per_datum(site, site["fn"].log_prob(site["value"]))
+
+    def scale(self, site: Site) -> Any:
+        return 1.0 if self.even else site["scale"]
+
+    def per_datum(self, site: Site, value: Tensor) -> Tensor:
+        """Mask ``value``, of the site's batch shape, and sum all but particles and data."""
+        value = scale_and_mask(value, 1.0, site["mask"])
+        kept = self.common | {self.particle_dim}
+        others = [dim for dim in range(-value.dim(), 0) if dim not in kept]
+        if others:
+            value = value.sum(others)
+        return value.reshape(1 if self.particle_dim is None else value.shape[0], -1)
 
 
 def _check_pair(model: dict[str, Site], guide: dict[str, Site]) -> None:
@@ -239,14 +254,6 @@ def _common_plates(sites: list[Site]) -> set[int]:
     """
     shared = set.intersection(*(set(_plates(site)) for site in sites))
     return shared - {dim for dim, name in _plates(sites[0]).items() if name == PARTICLE_PLATE}
-
-
-def _per_datum(value: Tensor, mask: Any, particle_dim: int | None, common: set[int]) -> Tensor:
-    value = scale_and_mask(value, 1.0, mask)
-    others = [dim for dim in range(-value.dim(), 0) if dim not in common and dim != particle_dim]
-    if others:
-        value = value.sum(others)
-    return value.reshape(1 if particle_dim is None else value.shape[0], -1)
 
 
 def _all_equal(scales: list[Any]) -> bool:

@@ -112,7 +112,7 @@ def test_side_by_side_it_can_be_interrupted_and_finds_the_same(
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "interrupted: the same command goes on" in errors
+    assert errors.endswith("interrupted: the same command goes on from the last checkpoint\n")
     assert "Traceback" not in errors
     wait_for(lambda: group_is_gone(process.pid), "the processes to end", 10)
     folder = only_run_folder(tmp_path)
