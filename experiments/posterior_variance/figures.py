@@ -53,7 +53,7 @@ _MEANS = "After figure 5: posterior means of the test set coloured by label, see
 _RUNS = "After figure 2: the learned-variance method from different seeds."
 _VARIANCES = (
     "After figure 3: learned posterior variances against posterior means, relative to the prior's "
-    "variance (1)."
+    "variance (1); the axes hold 99.5 % of them."
 )
 _MANIFOLD_LEARNED = (
     "After figure 12, learned variance: images decoded over the prior's quantiles; posterior means "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,7 @@ def save(data: Container, path: str | os.PathLike[str]) -> Path:
     Raises:
         TypeError: ``data`` is not the installed arviz's container.
         FileNotFoundError: the folder of ``path`` does not exist.
+        OSError: it cannot be written there, e.g. a full disk; an existing file is intact.
 
     Example:
         >>> import pyro, pyro.distributions as dist, tempfile, torch
@@ -55,11 +57,14 @@ def save(data: Container, path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(
             f"save: expected an existing folder; got {str(path.parent)!r}; create it first."
         )
+    # In memory first: on a full disk the HDF5 library would fail beyond what Python can catch.
+    content = io.BytesIO()
+    tree.to_netcdf(content, engine=_ENGINE)
     # A folder of its own inside the destination's: the same file system, so the rename is atomic,
     # and whatever a failed write leaves behind goes with it.
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         unfinished = Path(folder) / path.name
-        tree.to_netcdf(unfinished, engine=_ENGINE)
+        unfinished.write_bytes(content.getbuffer())
         os.replace(unfinished, path)
     return path
 

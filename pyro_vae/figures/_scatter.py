@@ -56,6 +56,7 @@ def square_limits(axes: Axes, points: Array) -> None:
     reach = 0.56 * (high - low).max() or 1.0
     axes.set_xlim(centre[0] - reach, centre[0] + reach)
     axes.set_ylim(centre[1] - reach, centre[1] + reach)
+    axes.locator_params(nbins=5)
 
 
 def label_legend(figure: Figure, colours: dict[Any, str]) -> None:

@@ -72,5 +72,5 @@ def bare(axes: Axes) -> None:
 
 
 def signed(value: float) -> str:
-    """One decimal, with a typographic minus."""
-    return f"{value:.1f}".replace("-", "\N{MINUS SIGN}")
+    """Two decimals, with a typographic minus."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")

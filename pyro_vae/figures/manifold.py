@@ -84,7 +84,7 @@ def latent_manifold(
     >>> means = np.array([[0.0, 1.0], [2.0, -1.0]])
     >>> figure = latent_manifold(np.zeros((3, 3, 8, 8)), means, means + 0.1, np.array([3, 8]))
     >>> [axes.get_ylabel() for axes in figure.axes]
-    ['', '$\\\\mu_2$', '$z_2$']
+    ['quantiles of $z_2$', '$\\\\mu_2$', '$z_2$']
     """
     where = "latent_manifold"
     means = finite(means, ("N", 2), f"{where}: means", "The latent space has two dimensions.")
@@ -94,7 +94,10 @@ def latent_manifold(
     colours = label_colours([labels], where)
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
-    draw_mosaic(figure.add_subplot(grid[:, 0]), images, value_range, f"{where}: images", gap=0.4)
+    plane = figure.add_subplot(grid[:, 0])
+    draw_mosaic(plane, images, value_range, f"{where}: images", gap=0.4)
+    plane.set_xlabel(r"quantiles of $z_1$", fontsize=TEXT)
+    plane.set_ylabel(r"quantiles of $z_2$", fontsize=TEXT)
     for row, (symbol, points) in enumerate([(r"\mu", means), ("z", samples)]):
         axes = figure.add_subplot(grid[row, 1])
         scatter_by_label(axes, points, labels, colours)

@@ -49,7 +49,7 @@ def posterior_means(
     >>> figure = posterior_means({"BILBO": (means, labels)}, bounds={"BILBO": -134.3})
     >>> print(figure.axes[0].get_title())
     BILBO
-    −134.3 nats
+    −134.30 nats
     """
     where = "posterior_means"
     not_empty(panels, f"{where}: panels")
@@ -162,5 +162,5 @@ def _variance_panel(axes: Axes, means: Array, variances: Array) -> None:
     axes.scatter(
         means, variances, s=size, c=METHOD_COLOURS[0], alpha=0.4, edgecolors="none", rasterized=True
     )
-    axes.locator_params(nbins=5)
+    axes.locator_params(nbins=4)
     plain(axes)

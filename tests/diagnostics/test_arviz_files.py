@@ -75,11 +75,12 @@ def test_an_interrupted_save_leaves_the_old_file(
 ) -> None:
     path = save(data, tmp_path / "draws.nc")
 
-    def interrupted(self: xr.DataTree, path: Path, **_: object) -> None:
-        Path(path).write_bytes(b"half a fi")
+    def interrupted(self: Path, content: memoryview) -> None:
+        with self.open("wb") as file:
+            file.write(content[:10])
         raise OSError("disk full")
 
-    monkeypatch.setattr(xr.DataTree, "to_netcdf", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(OSError, match="disk full"):
         save(to_arviz(model, guide, torch.ones(2, 3), 1), path)
     assert [path.name for path in tmp_path.iterdir()] == ["draws.nc"]
