@@ -24,7 +24,8 @@ from pyro_vae.figures import inverse_cdf_grid
 __all__ = ["arrays", "measure"]
 
 _GRID = 8  # generative samples a side
-_MANIFOLD = 20  # points of the latent manifold a side
+# Points of the latent manifold a side: pictures of few pixels need the room.
+_MANIFOLD, _MANIFOLD_OF_SMALL, _SMALL = 20, 12, 16
 
 
 def measure(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
@@ -75,9 +76,11 @@ def arrays(vae: VAE, data: Dataset, seed: int) -> dict[str, NDArray[Any]]:
 def _manifold(vae: VAE, data: Dataset) -> Tensor:
     """Decoded images over a grid of the prior's quantiles (Fyffe, figures 12 and 13)."""
     scale = vae.prior().stddev
-    grid = inverse_cdf_grid(_MANIFOLD, scale.cpu().numpy())
+    small = data.image_shape is not None and max(data.image_shape) <= _SMALL
+    points = _MANIFOLD_OF_SMALL if small else _MANIFOLD
+    grid = inverse_cdf_grid(points, scale.cpu().numpy())
     decoded = vae.decode(torch.as_tensor(grid, dtype=scale.dtype, device=scale.device))
-    return _images(decoded, data, _MANIFOLD, _MANIFOLD)
+    return _images(decoded, data, points, points)
 
 
 def _images(x: Tensor, data: Dataset, *leading: int) -> Tensor:

@@ -78,9 +78,14 @@ def report(
         "## What was run",
         _settings(config, results, command),
         "## Figures",
-        *(f"![{caption}](figures/{name})\n\n{caption}" for name, caption in captions.items()),
+        *(_figure(name, caption) for name, caption in captions.items()),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _figure(name: str, caption: str) -> str:
+    title = name.removesuffix(".png").replace("_", " ")
+    return f"![{title}](figures/{name})\n\n{caption}"
 
 
 def _values(results: Results, method: str, name: str) -> list[float]:

@@ -4,8 +4,10 @@ import math
 import os
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -350,7 +352,7 @@ class _Run:
             "objective": repr(self.objective),
             "optimizer": f"{type(self.optimizer).__name__} {group}",
             "schedule": type(self.schedule).__name__,
-            "data": [len(self.data), *self.data.event_shape],
+            "data": [len(self.data), *self.data.event_shape, self._data_checksum],
             "binarisation": repr(self.data.binarisation),
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
@@ -358,6 +360,11 @@ class _Run:
             # A schedule is made for a number of epochs; without one a run can be prolonged.
             "epochs": None if self.schedule is None else self.epochs,
         }
+
+    @cached_property
+    def _data_checksum(self) -> str:
+        values = self.data.values.detach().cpu().contiguous()
+        return f"crc32 {zlib.crc32(values.numpy()):08x}"
 
     def _resume(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         if self.before_epoch is not None:

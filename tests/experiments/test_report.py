@@ -122,7 +122,7 @@ def test_it_tells_the_command_the_settings_the_machine_and_the_time() -> None:
         "| software | Python 3.11 |",
     ):
         assert row in told
-    assert "![A caption.](figures/bound.png)\n\nA caption." in told
+    assert "![bound](figures/bound.png)\n\nA caption." in told
 
 
 def test_every_machine_that_runs_were_made_on_is_told() -> None:
