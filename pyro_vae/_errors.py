@@ -16,6 +16,11 @@ class PairError(ValueError):
 class NonFiniteError(ArithmeticError):
     """A NaN or an infinity in the objective or its gradient; names the epoch, step and term."""
 
+    steps: int = 0
+    """Steps of the call that were done before it."""
+    term: str = ""
+    """The term that is not finite."""
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is damaged or belongs to another run."""

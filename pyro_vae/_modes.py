@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["evaluation_mode", "forked_rng"]
+__all__ = ["evaluation_mode", "forked_rng", "random_state", "set_random_state"]
 
 
 @contextmanager
@@ -35,3 +35,16 @@ def forked_rng(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """The state of the random numbers used on a device: the CPU's, and the device's own."""
+    own = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return [torch.get_rng_state(), *own]
+
+
+def set_random_state(device: torch.device, state: list[Tensor]) -> None:
+    """Go on as from when :func:`random_state` gave ``state``."""
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)

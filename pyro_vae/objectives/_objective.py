@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.infer
 import torch
@@ -35,6 +35,9 @@ class Objective(pyro.infer.ELBO):
         ValueError: for fewer than one particle.
         PairError: when called on a pair that would be scored wrongly.
     """
+
+    annealed: ClassVar[tuple[str, ...]] = ()
+    """Numbers that may change from step to step, as attributes: compiled code takes them anew."""
 
     def __init__(self, num_particles: int = 1, *, max_plate_nesting: int = 1) -> None:
         if num_particles < 1:

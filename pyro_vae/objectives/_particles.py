@@ -258,7 +258,8 @@ def _common_plates(sites: list[Site]) -> set[int]:
 
 def _all_equal(scales: list[Any]) -> bool:
     first = scales[0]
-    return all(bool(torch.as_tensor(scale == first).all()) for scale in scales)
+    # Mostly the same object: values are compared, which needs them on the host, where they are not.
+    return all(s is first or bool(torch.as_tensor(s == first).all()) for s in scales)
 
 
 def _total(terms: Iterable[Any]) -> Any:

@@ -43,6 +43,8 @@ class ELBO(Objective):
     True
     """
 
+    annealed = ("beta",)
+
     def __init__(
         self,
         num_particles: int = 1,

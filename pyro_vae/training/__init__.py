@@ -1,6 +1,7 @@
 """Training: one loop for any pair and objective, resumable at any moment."""
 
 from pyro_vae.training.checkpoint import Checkpoints
+from pyro_vae.training.compiled import CompiledSVI
 from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.fit import fit
 from pyro_vae.training.history import History
@@ -10,6 +11,7 @@ from pyro_vae.training.statistics import update_statistics
 
 __all__ = [
     "Checkpoints",
+    "CompiledSVI",
     "EarlyStopping",
     "History",
     "Schedule",

@@ -13,7 +13,6 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tqdm import tqdm
 
 from pyro_vae._errors import CheckpointError, NonFiniteError
@@ -21,10 +20,11 @@ from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae.data import Examples
 from pyro_vae.objectives import ELBO, Objective
 from pyro_vae.training.checkpoint import Checkpoints
+from pyro_vae.training.compiled import CompiledSVI
 from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.first_batch import check_data
 from pyro_vae.training.history import History
-from pyro_vae.training.non_finite import term_of_bound, term_of_gradient, term_of_weights
+from pyro_vae.training.non_finite import term_of_weights
 from pyro_vae.training.optimizers import MakeOptimizer, adam
 from pyro_vae.training.schedules import Schedule
 from pyro_vae.training.state import RunState
@@ -32,6 +32,9 @@ from pyro_vae.training.statistics import update_statistics
 from pyro_vae.vae import Pair
 
 __all__ = ["fit"]
+
+_COMPILING_PAYS = 2000  # steps
+_SECONDS_AT_ONCE = 0.5  # between looks at the losses, at most twice
 
 
 def fit(
@@ -52,6 +55,7 @@ def fit(
     device: torch.device | str | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
+    compile: bool | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model/guide pair by stochastic variational inference.
@@ -85,6 +89,10 @@ def fit(
         device: where to train, e.g. ``"cuda"``; by default where the pair is.
         checkpoints: a folder for checkpoints.
         checkpoint_every: steps between checkpoints; one is written after every epoch anyhow.
+        compile: run the steps compiled (:class:`CompiledSVI`), or in eager mode; by default
+            compiled where the run has 2,000 steps or more, which pay for the compiling, or where
+            the run's checkpoints were made so. A NaN is then found some steps later, and traced
+            back.
         progress: show a bar with the epoch, the bound and the time left.
 
     Returns:
@@ -135,6 +143,7 @@ def fit(
         device=_device(pair, device),
         checkpoints=None if checkpoints is None else Checkpoints(checkpoints),
         checkpoint_every=checkpoint_every,
+        compile=compile,
     )
     with forked_rng(seed, run.device), _apart_from_parameter_store():
         run.prepare()
@@ -194,6 +203,7 @@ class _Run:
         device: torch.device,
         checkpoints: Checkpoints | None,
         checkpoint_every: int | None,
+        compile: bool | None,
     ) -> None:
         self.pair = pair.to(device)
         self.data = data.to(device)
@@ -210,6 +220,8 @@ class _Run:
         self.before_epoch = before_epoch
         self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
         self.state = RunState(self.pair, self.optimizer, self.schedule, device)
+        self.compile = compile
+        self.steps_at_once = 1
 
     # -- the run ------------------------------------------------------------------------------
 
@@ -227,6 +239,17 @@ class _Run:
                 self._resume(saved, self.checkpoints)
 
     def train(self, bar: tqdm) -> None:
+        if self.compile is None:
+            self.compile = self.epochs * self.steps_per_epoch >= _COMPILING_PAYS
+        self.svi = CompiledSVI(
+            self.pair.model,
+            self.pair.guide,
+            self.optimizer,
+            self.objective,
+            clip_norm=self.clip_norm,
+            per_datum=True,
+            compile=self.compile,
+        )
         while self.state.epoch < self.epochs and not self._stopped():
             self._train_epoch(bar)
             self._save()
@@ -242,10 +265,10 @@ class _Run:
         if self.before_epoch is not None and state.step == 0:
             self.before_epoch(epoch)
         started = time.perf_counter() - state.seconds
-        for index in self._order(epoch).split(self.batch_size)[state.step :]:
-            self._train_step(self.data.batch(index))
+        for batches in self._batches(epoch):
+            self._train_steps(batches)
             state.seconds = time.perf_counter() - started
-            bar.update()
+            bar.update(len(batches))
             if self.checkpoint_every and state.step % self.checkpoint_every == 0:
                 self._save()
         self._check_weights()
@@ -266,26 +289,28 @@ class _Run:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return torch.randperm(len(self.data), generator=generator).to(self.device)
 
-    def _train_step(self, x: Tensor) -> None:
-        self.optimizer.zero_grad()
-        particles = self.objective.particles(self.pair.model, self.pair.guide, x)
-        loss = self.objective.loss_of(particles)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._non_finite(term_of_bound(particles), self.state.step + 1)
-        (loss / len(x)).backward()
-        self._check_and_clip_gradient()
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
-        self.state.count_step(-value, len(x))
+    def _batches(self, epoch: int) -> Iterator[Tensor]:
+        """What is left of the epoch: some steps at once, [steps, batch], up to a checkpoint."""
+        batches = self._order(epoch).split(self.batch_size)
+        while (step := self.state.step) < len(batches):
+            until = min(step + self.steps_at_once, len(batches))
+            if self.checkpoint_every:
+                until = min(until, step + self.checkpoint_every - step % self.checkpoint_every)
+            alike = [b for b in batches[step:until] if len(b) == len(batches[step])]
+            yield torch.stack(alike)
 
-    def _check_and_clip_gradient(self) -> None:
-        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if not norm.isfinite():
-            raise self._non_finite(term_of_gradient(self.pair), self.state.step + 1)
-        if self.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+    def _train_steps(self, batches: Tensor) -> None:
+        started = time.perf_counter()
+        try:
+            losses = self.svi.run(self.data, batches, schedule=self.schedule)
+        except NonFiniteError as error:
+            failed = self.state.step + error.steps + 1
+            raise self._non_finite(error.term, failed) from None
+        for loss in losses.tolist():
+            self.state.count_step(-loss, batches.shape[1])
+        if self.svi.compiled:  # fewer looks at the losses, but progress to be seen
+            quick = time.perf_counter() - started < _SECONDS_AT_ONCE
+            self.steps_at_once = max(1, self.steps_at_once * 2 if quick else len(batches) // 2)
 
     def _check_weights(self) -> None:
         """A finite gradient may still make infinite weights, which no checkpoint may hold."""
@@ -357,6 +382,7 @@ class _Run:
             "batch_size": self.batch_size,
             "clip_norm": self.clip_norm,
             "seed": self.seed,
+            "compile": self.compile,
             # A schedule is made for a number of epochs; without one a run can be prolonged.
             "epochs": None if self.schedule is None else self.epochs,
         }
@@ -364,7 +390,7 @@ class _Run:
     @cached_property
     def _data_checksum(self) -> str:
         values = self.data.values.detach().cpu().contiguous()
-        return f"crc32 {zlib.crc32(values.numpy()):08x}"
+        return f"crc32 {zlib.crc32(values.numpy().tobytes()):08x}"
 
     def _resume(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         if self.before_epoch is not None:
@@ -372,12 +398,14 @@ class _Run:
             epoch, step = saved["position"]
             for begun in range(1, epoch + (step > 0) + 1):
                 self.before_epoch(begun)
+        if self.compile is None:
+            self.compile = saved["settings"].get("compile", False)
         self._check_settings(saved["settings"], checkpoints)
         self.state.load(saved)
 
     def _check_settings(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         own = self.settings()
-        differing = [key for key in own if own[key] != saved.get(key)]
+        differing = [k for k in own if k != "compile" and own[k] != saved.get(k)]
         if differing:
             told = "; ".join(f"{key}: {own[key]} here, {saved.get(key)} there" for key in differing)
             raise CheckpointError(

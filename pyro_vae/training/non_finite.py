@@ -16,9 +16,9 @@ def term_of_bound(particles: Particles) -> str:
     return _first(particles.terms().items()) or "the bound"
 
 
-def term_of_gradient(pair: nn.Module) -> str:
-    """The first parameter whose gradient is not finite."""
-    gradients = ((n, p.grad) for n, p in pair.named_parameters() if p.grad is not None)
+def term_of_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
+    """The first of the named parameters whose gradient is not finite."""
+    gradients = ((n, p.grad) for n, p in parameters if p.grad is not None)
     name = _first(gradients)
     return f"the gradient of {name}" if name else "the gradient's norm"
 

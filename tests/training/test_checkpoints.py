@@ -465,6 +465,7 @@ def test_checkpoints_of_the_first_version_are_read(tmp_path: Path) -> None:
         "batch_size": 80,
         "clip_norm": None,
         "seed": 1,
+        "compile": False,
         "epochs": 2,
     }
     assert state["position"] == [2, 0]

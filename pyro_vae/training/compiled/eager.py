@@ -1,0 +1,111 @@
+"""One step of stochastic variational inference as Pyro runs it: every handler in Python."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from pyro_vae._errors import NonFiniteError, PairError
+from pyro_vae._modes import random_state, set_random_state
+from pyro_vae.objectives import Objective, run_particles
+from pyro_vae.training.compiled.programs import modules_of
+from pyro_vae.training.non_finite import term_of_bound, term_of_gradient
+
+__all__ = ["Eager"]
+
+Program = Callable[..., Any]
+
+
+class Eager:
+    """Steps in eager mode, each checked for NaN and infinity before the weights are touched.
+
+    Args:
+        model, guide: a Pyro pair.
+        optimizer: over its parameters.
+        objective: a ``pyro.infer.ELBO``.
+        clip_norm: the largest norm of the gradient.
+        per_datum: the gradient is that of the loss divided by the length of the first argument.
+    """
+
+    def __init__(
+        self,
+        model: Program,
+        guide: Program,
+        optimizer: Optimizer,
+        objective: Any,
+        clip_norm: float | None,
+        per_datum: bool,
+    ) -> None:
+        self.model, self.guide = model, guide
+        self.optimizer, self.objective = optimizer, objective
+        self.clip_norm, self.per_datum = clip_norm, per_datum
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the optimizer, in its order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def step(self, *args: Any, **kwargs: Any) -> float:
+        """Update the parameters; the loss before that.
+
+        Raises:
+            NonFiniteError: a NaN or infinity, with its term; nothing was updated.
+        """
+        self.optimizer.zero_grad()
+        random = random_state(self.parameters[0].device)
+        loss = self._loss_and_gradient(*args, **kwargs)
+        if not math.isfinite(loss):
+            set_random_state(self.parameters[0].device, random)
+            raise NonFiniteError(self._term_of_loss(*args, **kwargs))
+        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if not norm.isfinite():
+            raise NonFiniteError(term_of_gradient(self._named_parameters()))
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
+        self.optimizer.step()
+        return loss
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """The term of the loss or the gradient that is not finite; parameters stay as they are."""
+        self.optimizer.zero_grad()
+        random = random_state(self.parameters[0].device)
+        if not math.isfinite(self._loss_and_gradient(*args, **kwargs)):
+            set_random_state(self.parameters[0].device, random)
+            return self._term_of_loss(*args, **kwargs)
+        return term_of_gradient(self._named_parameters())
+
+    def _loss_and_gradient(self, *args: Any, **kwargs: Any) -> float:
+        pair, count = (self.model, self.guide), len(args[0]) if self.per_datum else 1
+        if isinstance(self.objective, Objective):
+            loss = self.objective.differentiable_loss(*pair, *args, **kwargs)
+            (loss / count).backward()
+            return loss.item()
+        value = self.objective.loss_and_grads(*pair, *args, **kwargs)  # RenyiELBO has no other
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.div_(count)
+        return value
+
+    def _term_of_loss(self, *args: Any, **kwargs: Any) -> str:
+        ours = isinstance(self.objective, Objective)
+        run = self.objective.particles if ours else run_particles
+        try:
+            with torch.no_grad():
+                return term_of_bound(run(self.model, self.guide, *args, **kwargs))
+        except PairError:  # a pair for an objective of Pyro's own, which ours refuse
+            return "the loss"
+
+    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        programs = {"model": self.model, "guide": self.guide}
+        return [
+            (f"{program}.{name}", parameter)
+            for program, function in programs.items()
+            for module in modules_of(function)
+            for name, parameter in module.named_parameters()
+        ]

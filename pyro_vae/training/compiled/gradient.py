@@ -1,0 +1,199 @@
+"""A pair's loss and gradient as one graph of tensor operations, traced once from the programs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+
+from pyro_vae.training.compiled.programs import replaced
+
+__all__ = ["Graph", "UntraceableError", "record", "record_pair"]
+
+Program = Callable[..., Any]
+
+_INTERNAL = tuple(
+    str(Path(module.__file__ or "").parent)
+    for module in (torch, pyro, importlib.import_module("pyro_vae"))
+)
+
+
+class UntraceableError(RuntimeError):
+    """A program that does not become a fixed graph: the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced computation: ``module(*inputs, *captured)`` gives its outputs, a list of tensors.
+
+    ``captured`` are the live tensors, not among the inputs, that the program reads or writes:
+    buffers, frozen parameters, tensors in closures.
+    """
+
+    module: GraphModule
+    captured: list[Tensor]
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        return self.module(*inputs, *self.captured)
+
+
+class _Where(Messenger):
+    """Remembers how far the programs got: which of the two runs, and its last sample site."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.program: str | None = None
+        self.site: str | None = None
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.site = msg["name"]
+
+    def inside(self, name: str, program: Program) -> Program:
+        """``program``, known as the ``name`` while it runs."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.program, self.site = name, None
+            result = program(*args, **kwargs)
+            self.program = None
+            return result
+
+        return run
+
+    def __str__(self) -> str:
+        if self.program is None:
+            return "in the objective"
+        return f"in the {self.program}, " + (
+            "before its first site" if self.site is None else f"at or after site {self.site!r}"
+        )
+
+
+class _NoHostSync(TorchFunctionMode):
+    """Values leave the graph nowhere.
+
+    Pyro's objectives end in ``.item()``: what would be a number stays a tensor. In a model or guide
+    a number, list or array made of a tensor would be frozen into the graph, so it is refused.
+    """
+
+    _TO_HOST = (torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__)
+
+    def __init__(self, where: _Where) -> None:
+        super().__init__()
+        self._where = where
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.Tensor.item and self._where.program is None:
+            return args[0].detach()
+        if function in self._TO_HOST and self._where.program is not None:
+            raise UntraceableError(f"{function.__name__}() takes values out of the graph")
+        return function(*args, **(kwargs or {}))
+
+
+def record(function: Callable[..., Any], inputs: list[Tensor]) -> Graph:
+    """The tensor operations of ``function(*inputs)``, whatever else they read or write."""
+    return _lifted(make_fx(function, tracing_mode="real")(*inputs))
+
+
+def record_pair(
+    run: Callable[[Program, Program], Any],
+    model: Program,
+    guide: Program,
+    inputs: list[Tensor],
+) -> Graph:
+    """The operations of ``run(model, guide)`` on ``inputs``, wherever the programs have them from.
+
+    The programs run once, as they are; ``inputs`` are the very tensors they meet — the parameters
+    among them — and become the graph's inputs.
+
+    Raises:
+        UntraceableError: control flow on values, ``.item()`` in a program, and the like.
+    """
+    where = _Where()
+
+    def traced(*_: Tensor) -> Any:
+        return run(where.inside("model", model), where.inside("guide", guide))
+
+    with _as_graph(where), where:
+        try:
+            return record(traced, inputs)
+        except Exception as error:
+            raise UntraceableError(f"{where}{_line(error)}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    told = str(error).strip().splitlines()
+    if told and "get value out of a tracing tensor" in told[0]:
+        return "it takes a number out of a tensor (control flow on values, .item(), float())"
+    return f"{type(error).__name__}: {told[0] if told else 'no message'}"
+
+
+def _line(error: Exception) -> str:
+    """The innermost line of a user's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(_INTERNAL) and f.filename != __file__]
+    if not own:
+        return ""
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})"
+
+
+@contextmanager
+def _as_graph(where: _Where) -> Iterator[None]:
+    """No checks on values, no values on the host, one thread for the backward pass."""
+    with ExitStack() as stack:
+        stack.enter_context(pyro.validation_enabled(False))
+        stack.enter_context(torch.autograd.set_multithreading_enabled(False))
+        stack.enter_context(_NoHostSync(where))
+        for module in _infer_modules():
+            for name in ("warn_if_nan", "warn_if_inf"):
+                if hasattr(module, name):
+                    stack.enter_context(replaced(module, name, lambda value, *_, **__: value))
+        yield
+
+
+def _infer_modules() -> list[Any]:
+    """Pyro's modules of objectives: each has the checks of its loss under a name of its own."""
+    return [module for name, module in sys.modules.items() if name.startswith("pyro.infer.")]
+
+
+def _lifted(module: GraphModule) -> Graph:
+    """Constants that are live tensors become further inputs; numbers stay in the graph."""
+    graph = module.graph
+    captured: list[Tensor] = []
+    nodes: dict[int, Node] = {}
+    last = [node for node in graph.nodes if node.op == "placeholder"][-1:]
+    for node in list(graph.nodes):
+        if node.op != "get_attr":
+            continue
+        value = getattr(module, str(node.target))
+        if not isinstance(value, Tensor) or _is_number(node):
+            continue
+        if id(value) not in nodes:
+            with graph.inserting_after(*last) if last else graph.inserting_before():
+                nodes[id(value)] = graph.placeholder(f"captured_{len(captured)}")
+            last = [nodes[id(value)]]
+            captured.append(value.detach())
+        node.replace_all_uses_with(nodes[id(value)])
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+    module.recompile()
+    return Graph(module, captured)
+
+
+def _is_number(node: Node) -> bool:
+    """``torch.tensor(0.5)`` in a program: made there, so no one else can change it."""
+    lifts = (torch.ops.aten.lift_fresh_copy.default, torch.ops.aten.lift_fresh.default)
+    return all(user.target in lifts for user in node.users)
