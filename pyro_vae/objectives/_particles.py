@@ -15,6 +15,7 @@ from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_vae._errors import PairError
 from pyro_vae._handlers import PosteriorMessenger
@@ -258,8 +259,15 @@ def _common_plates(sites: list[Site]) -> set[int]:
 
 def _all_equal(scales: list[Any]) -> bool:
     first = scales[0]
-    # Mostly the same object: values are compared, which needs them on the host, where they are not.
-    return all(s is first or bool(torch.as_tensor(s == first).all()) for s in scales)
+    # A graph that is being recorded has no values to compare: tensors are then taken to differ.
+    recording = get_proxy_mode() is not None
+    return all(scale is first or _equal(scale, first, recording) for scale in scales)
+
+
+def _equal(one: Any, other: Any, recording: bool) -> bool:
+    if recording and (isinstance(one, Tensor) or isinstance(other, Tensor)):
+        return False
+    return bool(torch.as_tensor(one == other).all())
 
 
 def _total(terms: Iterable[Any]) -> Any:

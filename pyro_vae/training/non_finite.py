@@ -16,7 +16,7 @@ def term_of_bound(particles: Particles) -> str:
     return _first(particles.terms().items()) or "the bound"
 
 
-def term_of_gradient(parameters: Iterable[tuple[str, nn.Parameter]]) -> str:
+def term_of_gradient(parameters: Iterable[tuple[str, Tensor]]) -> str:
     """The first of the named parameters whose gradient is not finite."""
     gradients = ((n, p.grad) for n, p in parameters if p.grad is not None)
     name = _first(gradients)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,8 @@ def replay(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
 
 def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
     """Fused by TorchInductor: C++ and OpenMP on a CPU, Triton on a GPU. Cached on disk by torch."""
-    from torch._inductor import compile as compile_graph
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of its own code
+        from torch._inductor import compile as compile_graph
 
-    with torch.no_grad():
         return compile_graph(graph, list(inputs), options=_OPTIONS)

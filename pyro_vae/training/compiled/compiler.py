@@ -10,13 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae.training.compiled.backends import Backend, replay
 from pyro_vae.training.compiled.calls import Call, Source
-from pyro_vae.training.compiled.eager import Eager
-from pyro_vae.training.compiled.gradient import Graph, UntraceableError, record, record_pair
-from pyro_vae.training.compiled.programs import Watched, modules_of, replaced, restored
+from pyro_vae.training.compiled.eager import Eager, differentiate, loss_of
+from pyro_vae.training.compiled.gradient import Graph, record, record_pair
+from pyro_vae.training.compiled.programs import (
+    UntraceableError,
+    Watched,
+    modules_of,
+    replaced,
+    restored,
+)
 from pyro_vae.training.compiled.step import Gradient, Storage, lacks_state, whole_step
 
 __all__ = ["Compiler", "NoStateError"]
@@ -147,9 +153,9 @@ class Compiler:
         inputs = [*eager.parameters, self._scalars, *call.tensors]
 
         def run(model: Any, guide: Any) -> list[Tensor]:
-            with self._annealed_by(self._scalars.unbind()) as floats, torch.no_grad():
+            with self._annealed_by(self._scalars.unbind()) as floats:
                 args, kwargs = call.rebuilt(call.tensors, floats)
-                return [torch.as_tensor(eager.objective.loss(model, guide, *args, **kwargs))]
+                return [loss_of(eager.objective, model, guide, *args, **kwargs)]
 
         with self._unchanged():
             graph = record_pair(run, eager.model, eager.guide, inputs)
@@ -158,15 +164,15 @@ class Compiler:
 
     def _gradient(self, call: Call, arguments: list[Tensor]) -> Gradient:
         eager = self._eager
-        trained: list[nn.Parameter] = []
+        trained: list[Tensor] = []
 
         def run(model: Any, guide: Any) -> list[Tensor]:
             with self._annealed_by(self._scalars.unbind()) as floats:
                 args, kwargs = call.rebuilt(arguments, floats)
-                loss = eager.objective.loss_and_grads(model, guide, *args, **kwargs)
+                loss = differentiate(eager.objective, model, guide, *args, **kwargs)
             trained.extend(p for p in eager.parameters if p.grad is not None)
             gradients = [p.grad for p in trained if p.grad is not None]
-            return [torch.as_tensor(loss).detach(), *gradients]
+            return [loss, *gradients]
 
         with self._unchanged():
             for parameter in eager.parameters:
@@ -188,8 +194,8 @@ class Compiler:
         flipped = [t.flip(0) if t.dim() else t for t in arguments]
         args, kwargs = call.rebuilt(flipped, call.floats)
         eager = self._eager
-        with self._unchanged(), torch.no_grad():
-            expected = float(eager.objective.loss(eager.model, eager.guide, *args, **kwargs))
+        with self._unchanged():
+            expected = float(loss_of(eager.objective, eager.model, eager.guide, *args, **kwargs))
         with self._unchanged(), torch.no_grad():
             values = {id(p): p.detach() for p in gradient.trained}
             loss = float(gradient(values, self._scalars, flipped)[0])

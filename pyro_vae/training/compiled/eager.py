@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 import torch
-from torch import nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
@@ -17,9 +19,30 @@ from pyro_vae.objectives import Objective, run_particles
 from pyro_vae.training.compiled.programs import modules_of
 from pyro_vae.training.non_finite import term_of_bound, term_of_gradient
 
-__all__ = ["Eager"]
+__all__ = ["Eager", "differentiate", "loss_of"]
 
 Program = Callable[..., Any]
+
+
+def differentiate(
+    objective: Any, model: Program, guide: Program, *args: Any, count: int = 1, **kwargs: Any
+) -> Tensor:
+    """The loss. Its gradient — divided by ``count``, for an objective of this library — is added
+    to the parameters'."""
+    if isinstance(objective, Objective):
+        loss = objective.differentiable_loss(model, guide, *args, **kwargs)
+        (loss / count).backward()
+        return loss.detach()
+    # What all of Pyro's have; RenyiELBO has nothing else.
+    return torch.as_tensor(objective.loss_and_grads(model, guide, *args, **kwargs)).detach()
+
+
+@torch.no_grad()
+def loss_of(objective: Any, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
+    """The loss alone."""
+    if isinstance(objective, Objective):
+        return objective.differentiable_loss(model, guide, *args, **kwargs)
+    return torch.as_tensor(objective.loss(model, guide, *args, **kwargs))
 
 
 class Eager:
@@ -47,11 +70,11 @@ class Eager:
         self.clip_norm, self.per_datum = clip_norm, per_datum
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         """Those of the optimizer, in its order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-    def step(self, *args: Any, **kwargs: Any) -> float:
+    def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Update the parameters; the loss before that.
 
         Raises:
@@ -60,7 +83,7 @@ class Eager:
         self.optimizer.zero_grad()
         random = random_state(self.parameters[0].device)
         loss = self._loss_and_gradient(*args, **kwargs)
-        if not math.isfinite(loss):
+        if not math.isfinite(loss.item()):
             set_random_state(self.parameters[0].device, random)
             raise NonFiniteError(self._term_of_loss(*args, **kwargs))
         norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
@@ -73,24 +96,25 @@ class Eager:
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """The term of the loss or the gradient that is not finite; parameters stay as they are."""
+        with pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pyro: what it would warn of is told here
+            return self._explain(*args, **kwargs)
+
+    def _explain(self, *args: Any, **kwargs: Any) -> str:
         self.optimizer.zero_grad()
         random = random_state(self.parameters[0].device)
-        if not math.isfinite(self._loss_and_gradient(*args, **kwargs)):
+        if not math.isfinite(self._loss_and_gradient(*args, **kwargs).item()):
             set_random_state(self.parameters[0].device, random)
             return self._term_of_loss(*args, **kwargs)
         return term_of_gradient(self._named_parameters())
 
-    def _loss_and_gradient(self, *args: Any, **kwargs: Any) -> float:
-        pair, count = (self.model, self.guide), len(args[0]) if self.per_datum else 1
-        if isinstance(self.objective, Objective):
-            loss = self.objective.differentiable_loss(*pair, *args, **kwargs)
-            (loss / count).backward()
-            return loss.item()
-        value = self.objective.loss_and_grads(*pair, *args, **kwargs)  # RenyiELBO has no other
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad.div_(count)
-        return value
+    def _loss_and_gradient(self, *args: Any, **kwargs: Any) -> Tensor:
+        count = len(args[0]) if self.per_datum else 1
+        loss = differentiate(self.objective, self.model, self.guide, *args, count=count, **kwargs)
+        if not isinstance(self.objective, Objective):
+            for gradient in (p.grad for p in self.parameters if p.grad is not None):
+                gradient.div_(count)
+        return loss
 
     def _term_of_loss(self, *args: Any, **kwargs: Any) -> str:
         ours = isinstance(self.objective, Objective)
@@ -101,7 +125,7 @@ class Eager:
         except PairError:  # a pair for an objective of Pyro's own, which ours refuse
             return "the loss"
 
-    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+    def _named_parameters(self) -> list[tuple[str, Tensor]]:
         programs = {"model": self.model, "guide": self.guide}
         return [
             (f"{program}.{name}", parameter)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
@@ -19,20 +20,16 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from pyro_vae.training.compiled.programs import replaced
+from pyro_vae.training.compiled.programs import UntraceableError, replaced
 
-__all__ = ["Graph", "UntraceableError", "record", "record_pair"]
+__all__ = ["Graph", "record", "record_pair"]
 
 Program = Callable[..., Any]
 
 _INTERNAL = tuple(
     str(Path(module.__file__ or "").parent)
-    for module in (torch, pyro, importlib.import_module("pyro_vae"))
+    for module in (torch, pyro, jaxtyping, importlib.import_module("pyro_vae"))
 )
-
-
-class UntraceableError(RuntimeError):
-    """A program that does not become a fixed graph: the message says where and why."""
 
 
 @dataclass(frozen=True)
@@ -135,19 +132,26 @@ def record_pair(
 
 
 def _reason(error: Exception) -> str:
-    told = str(error).strip().splitlines()
-    if told and "get value out of a tracing tensor" in told[0]:
+    first = _causes(error)[0]
+    told = (str(first).strip().splitlines() or ["no message"])[0]
+    if "get value out of a tracing tensor" in told:
         return "it takes a number out of a tensor (control flow on values, .item(), float())"
-    return f"{type(error).__name__}: {told[0] if told else 'no message'}"
+    return told if isinstance(first, UntraceableError) else f"{type(first).__name__}: {told}"
 
 
 def _line(error: Exception) -> str:
     """The innermost line of a user's own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(_INTERNAL) and f.filename != __file__]
-    if not own:
-        return ""
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})"
+    for cause in _causes(error):
+        frames = traceback.extract_tb(cause.__traceback__)
+        if own := [frame for frame in frames if not frame.filename.startswith(_INTERNAL)]:
+            return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line})"
+    return ""
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The first cause, what was made of it, and so on to ``error``."""
+    before = error.__cause__ or error.__context__
+    return [*(_causes(before) if before is not None else ()), error]
 
 
 @contextmanager

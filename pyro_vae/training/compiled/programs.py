@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Watched", "modules_of", "pointers", "replaced", "restored"]
+__all__ = ["UntraceableError", "Watched", "modules_of", "pointers", "replaced", "restored"]
 
 _PLAIN = (bool, int, float, complex, str, type(None))
+
+
+class UntraceableError(RuntimeError):
+    """A program that does not become a fixed graph: the message says where and why."""
 
 
 def modules_of(*programs: Any) -> list[nn.Module]:
@@ -131,11 +135,11 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def restored(modules: list[nn.Module], parameters: list[nn.Parameter]) -> Iterator[None]:
+def restored(modules: list[nn.Module], parameters: list[Tensor]) -> Iterator[None]:
     """Buffers of the modules and gradients of the parameters are after it what they were before.
 
     Raises:
-        RuntimeError: when a buffer was replaced by another tensor, not written in place.
+        UntraceableError: when a buffer was replaced by another tensor, not written in place.
     """
     buffers = {
         name: (module, name.rpartition(".")[2], buffer, buffer.clone())
@@ -159,7 +163,7 @@ def restored(modules: list[nn.Module], parameters: list[nn.Parameter]) -> Iterat
         for parameter, gradient in gradients:
             parameter.grad = gradient
     if replaced:
-        raise RuntimeError(
+        raise UntraceableError(
             f"the buffer {replaced[0]} is replaced at each step; write it in place (copy_)"
         )
 

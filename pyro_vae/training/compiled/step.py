@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from pyro_vae.training.compiled.gradient import Graph, UntraceableError
-from pyro_vae.training.compiled.programs import pointers
+from pyro_vae.training.compiled.gradient import Graph
+from pyro_vae.training.compiled.programs import UntraceableError, pointers
 from pyro_vae.training.compiled.storage import Layout
 from pyro_vae.training.compiled.update import ELEMENTWISE, state_keys, updated
 
@@ -30,8 +30,8 @@ class Gradient:
     """
 
     graph: Graph
-    parameters: list[nn.Parameter]
-    trained: list[nn.Parameter]
+    parameters: list[Tensor]
+    trained: list[Tensor]
 
     def __call__(
         self, values: dict[int, Tensor], scalars: Tensor, arguments: Sequence[Tensor]
@@ -52,7 +52,7 @@ class Block:
     """
 
     group: int
-    parameters: list[nn.Parameter]
+    parameters: list[Tensor]
     layout: Layout
     values: Tensor
     moments: dict[str, Tensor]
@@ -74,7 +74,7 @@ class Storage:
         UntraceableError: parameters of one group that took different numbers of steps.
     """
 
-    def __init__(self, optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self._optimizer = optimizer
         trained = {id(p) for p in parameters}
         self.blocks: list[Block] = []
@@ -85,7 +85,7 @@ class Storage:
         self._pointers = self._where()
 
     @property
-    def parameters(self) -> list[nn.Parameter]:
+    def parameters(self) -> list[Tensor]:
         """All of them, block after block."""
         return [p for block in self.blocks for p in block.parameters]
 
@@ -108,7 +108,7 @@ class Storage:
         ]
         return pointers([t for t in tensors if t is not None])
 
-    def _block(self, index: int, parameters: list[nn.Parameter]) -> Block:
+    def _block(self, index: int, parameters: list[Tensor]) -> Block:
         group, state = self._optimizer.param_groups[index], self._optimizer.state
         layout = Layout.of(parameters)
         moments, counts = {}, {}
@@ -123,7 +123,7 @@ class Storage:
         return Block(index, parameters, layout, values, moments, counts)
 
 
-def _kind(parameter: nn.Parameter) -> str:
+def _kind(parameter: Tensor) -> str:
     return f"{parameter.dtype} {parameter.device}"
 
 
@@ -139,7 +139,7 @@ def _counts(key: str, tensors: list[Tensor], device: torch.device) -> Tensor:
     return together
 
 
-def lacks_state(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> bool:
+def lacks_state(optimizer: Optimizer, parameters: Sequence[Tensor]) -> bool:
     """Whether the optimizer has still to make the state of one of the parameters.
 
     Raises:

@@ -14,9 +14,8 @@ from pyro_vae.data import Examples
 from pyro_vae.training.compiled.backends import Backend, inductor
 from pyro_vae.training.compiled.calls import Call, Source
 from pyro_vae.training.compiled.compiler import Compiler, NoStateError
-from pyro_vae.training.compiled.eager import Eager
-from pyro_vae.training.compiled.gradient import UntraceableError
-from pyro_vae.training.compiled.programs import modules_of, restored
+from pyro_vae.training.compiled.eager import Eager, loss_of
+from pyro_vae.training.compiled.programs import UntraceableError, modules_of, restored
 
 __all__ = ["CompiledSVI"]
 
@@ -68,7 +67,7 @@ class CompiledSVI:
         self,
         model: Program,
         guide: Program,
-        optimizer: Optimizer,
+        optimizer: Any,
         objective: Any,
         *,
         clip_norm: float | None = None,
@@ -87,6 +86,11 @@ class CompiledSVI:
         self._compiler = Compiler(self._eager, backend) if compile else None
         self._first: list[Tensor] | None = None
         self._steps = 0
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer it was made with."""
+        return self._eager.optimizer
 
     @property
     def compiled(self) -> bool:
@@ -160,7 +164,7 @@ class CompiledSVI:
             except UntraceableError as error:
                 self._fall_back(error)
         eager = self._eager
-        return torch.tensor(eager.objective.loss(eager.model, eager.guide, *args, **kwargs))
+        return loss_of(eager.objective, eager.model, eager.guide, *args, **kwargs)
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -228,7 +232,7 @@ class CompiledSVI:
         except NonFiniteError as error:
             self._stop(0, str(error))
         self._steps += 1
-        return torch.tensor(loss, device=self._device)
+        return loss.to(self._device)
 
     def _stop(self, after: int, term: str) -> NoReturn:
         self._steps += after
@@ -254,9 +258,9 @@ class CompiledSVI:
     def _device(self) -> torch.device:
         return self._eager.parameters[0].device
 
-    def _parameters(self) -> tuple[int, ...]:
+    def _parameters(self) -> list[tuple[int, torch.Size]]:
         own = [p for module in self._modules for p in module.parameters() if p.requires_grad]
-        return tuple(map(id, (*self._eager.parameters, *own)))
+        return [(id(p), p.shape) for p in (*self._eager.parameters, *own)]
 
     def _check(self, call: Call) -> None:
         if not torch.is_grad_enabled():
@@ -266,8 +270,8 @@ class CompiledSVI:
             )
         if self._parameters() != self._known:
             raise RuntimeError(
-                "CompiledSVI: expected the parameters it was made with; got others, added or "
-                "replaced since. Make the optimizer and CompiledSVI anew after changing a pair."
+                "CompiledSVI: expected the parameters it was made with; got others, added, resized "
+                "or replaced since. Make both the optimizer and CompiledSVI anew."
             )
         if self._first is None:
             self._first = call.tensors

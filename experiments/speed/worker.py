@@ -1,0 +1,129 @@
+"""A process with one contender in it: ``python -m experiments.speed.worker KEY``.
+
+Reads a JSON object a line from its input, does what it says, and answers with a line. The steps of
+a contender then share no threads, memory or random numbers with another's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from experiments.speed.cases import case_of
+from experiments.speed.contenders import CONTENDERS, Contender, LeftOut
+from experiments.speed.inputs import Inputs
+
+__all__ = ["CRASHED", "LEFT_OUT", "NOT_INSTALLED"]
+
+NOT_INSTALLED, LEFT_OUT, CRASHED = "not installed", "left out", "crashed"
+
+
+class Worker:
+    """Answers messages about one contender."""
+
+    _contender: Contender
+
+    def __init__(self, kind: type[Contender]) -> None:
+        self._kind = kind
+        self._device = "cpu"
+        self._random = np.random.default_rng(1)
+
+    def prepare(self, case: dict[str, Any], inputs: str, device: str) -> dict[str, Any]:
+        """Build the contender; memory counts from here, the data loaded."""
+        self._case, self._device = case_of(case), device
+        arrays = Inputs.load(Path(inputs))
+        self._count = len(arrays.data)
+        self._before = self._peak()
+        self._contender = self._kind(self._case, arrays, device)
+        found = self._contender
+        return {"chunk": found.chunk, "reports": found.reports, "note": found.note}
+
+    def first_call(self) -> dict[str, Any]:
+        """Compile, and say how long that took."""
+        return {"seconds": self._timed(self._contender.first_call)}
+
+    def losses(self, count: int) -> dict[str, Any]:
+        """Draws of the first batch's loss at the weights as they are."""
+        return {"losses": self._contender.loss_samples(count)}
+
+    def run(self, steps: int) -> dict[str, Any]:
+        """Steps on random batches, and their time; drawing the indices is not in it."""
+        batches = self._random.integers(self._count, size=(steps, self._case.batch))
+        return {"seconds": self._timed(lambda: self._contender.steps(batches))}
+
+    def memory(self) -> dict[str, Any]:
+        """The most memory so far, less that before the contender was built."""
+        return {"mib": self._peak() - self._before}
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        self._wait()
+        started = time.perf_counter()
+        work()
+        self._wait()
+        return time.perf_counter() - started
+
+    def _wait(self) -> None:
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+
+    def _peak(self) -> float:
+        """MiB: of the GPU where it is used, else of this process."""
+        if self._device.startswith("cuda"):
+            import torch
+
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _main(key: str) -> None:
+    answers = _own_output()
+    kind: type[Contender] | None = None
+    try:
+        kind = CONTENDERS[key].load()
+        _say(answers, {"status": "ready"})
+    except ModuleNotFoundError as error:
+        _say(answers, {"status": NOT_INSTALLED, "reason": str(error)})
+    if kind is not None:
+        worker = Worker(kind)
+        for line in sys.stdin:
+            _say(answers, _answered(worker, json.loads(line)))
+
+
+def _answered(worker: Worker, message: dict[str, Any]) -> dict[str, Any]:
+    try:
+        answer = getattr(worker, message.pop("do"))(**message)
+    except LeftOut as reason:
+        return {"status": LEFT_OUT, "reason": str(reason)}
+    except Exception as error:  # whatever a contender raises: told, and the run goes on
+        traceback.print_exc()
+        told = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {told[0] if told else ''}"
+        return {"status": CRASHED, "reason": reason}
+    return {"status": "done", **answer}
+
+
+def _own_output() -> TextIO:
+    """Where answers go; what a library prints goes to the log from here on."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _say(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
