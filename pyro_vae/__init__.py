@@ -24,6 +24,7 @@ from pyro_vae.likelihoods import (
 from pyro_vae.objectives import BILBO, ELBO, IWAE, FloatingPriorELBO, Objective
 from pyro_vae.priors import FloatingPrior, Prior, StandardNormalPrior
 from pyro_vae.training import (
+    CompiledSVI,
     EarlyStopping,
     History,
     adam,
@@ -43,6 +44,7 @@ __all__ = [
     "VAE",
     "BernoulliLikelihood",
     "CheckpointError",
+    "CompiledSVI",
     "ConstantNormalGuide",
     "EarlyStopping",
     "FixedVariance",

@@ -22,15 +22,51 @@ _OPTIONS = {
 }
 
 
+_WARM_UP = 3  # runs before a capture, as CUDA graphs ask for
+
+
 def replay(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
     """The traced operations one after another: no time to compile, no handlers, not fused."""
     return graph.forward
 
 
 def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
-    """Fused by TorchInductor: C++ and OpenMP on a CPU, Triton on a GPU. Cached on disk by torch."""
+    """Fused by TorchInductor: C++ and OpenMP on a CPU; Triton and a CUDA graph on a GPU.
+
+    PyTorch keeps on disk what it compiled.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, of its own code
         from torch._inductor import compile as compile_graph
 
-        return compile_graph(graph, list(inputs), options=_OPTIONS)
+        run = compile_graph(graph, list(inputs), options=_OPTIONS)
+        return _captured(run, inputs) if inputs[0].is_cuda else run
+
+
+def _captured(run: Callable[..., Any], inputs: list[Tensor]) -> Callable[..., Any]:
+    """``run`` as a CUDA graph: one launch for all its kernels.
+
+    The tensors a graph works on are those of its capture. Parameters, state and scalars stay where
+    they are; what comes from elsewhere — a batch, its indices — is copied in.
+    """
+    static = [tensor.clone() for tensor in inputs]
+    device = inputs[0].device
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.random.fork_rng([device]), torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):  # on copies: kernels are chosen, memory is taken
+            run(*static)
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = run(*inputs)
+    places = [tensor.data_ptr() for tensor in inputs]
+
+    def replayed(*given: Tensor) -> list[Tensor]:
+        for own, place, tensor in zip(inputs, places, given, strict=True):
+            if tensor.data_ptr() != place:
+                own.copy_(tensor)
+        graph.replay()
+        return [outputs[0].clone()]
+
+    return replayed

@@ -70,11 +70,20 @@ def _rest(leaf: Any) -> Any:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a step's tensor arguments come from: ``make(*tensors)``, inside the graph."""
+    """Where a step's tensor arguments come from: ``make(*tensors)``, inside the graph.
+
+    The first ``resident`` of the tensors are the same at each step, as data on a device are.
+    """
 
     tensors: list[Tensor]
     make: Callable[..., list[Tensor]]
     key: Any
+    resident: int = 0
+
+    def example(self) -> list[Tensor]:
+        """Tensors like those of each step, which a graph may take for its own."""
+        start = self.resident
+        return [*self.tensors[:start], *(tensor.clone() for tensor in self.tensors[start:])]
 
     @classmethod
     def given(cls, call: Call) -> Source:
@@ -90,4 +99,4 @@ class Source:
             return [draw(values.index_select(0, index)), *others]
 
         key = (repr(data.binarisation), data.values.shape, data.values.dtype)
-        return cls([data.values, index, *others], make, key)
+        return cls([data.values, index, *others], make, key, resident=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyro_vae.training.compiled.backends import Backend, replay
 from pyro_vae.training.compiled.calls import Call, Source
 from pyro_vae.training.compiled.eager import Eager, differentiate, loss_of
-from pyro_vae.training.compiled.gradient import Graph, record, record_pair
+from pyro_vae.training.compiled.gradient import Graph, record, record_pair, with_numbers_apart
 from pyro_vae.training.compiled.programs import (
     UntraceableError,
     Watched,
@@ -39,9 +39,9 @@ class _Compiled:
     run: Callable[..., Any]
     captured: list[Tensor]
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.run(*inputs, *self.captured)
+            return self.run(*inputs, *self.captured)[0]
 
 
 class Compiler:
@@ -145,8 +145,8 @@ class Compiler:
         inputs = [*self._storage.tensors(), self.bad, self._scalars]
         copies = [tensor.clone() for tensor in inputs]
         with self._unchanged():
-            graph = record(step, [*copies, *source.tensors])
-        return self._compiled(graph, [*inputs, *source.tensors])
+            graph = with_numbers_apart(record(step, [*copies, *source.tensors]))
+        return self._compiled(graph, [*inputs, *source.example()])
 
     def _loss(self, call: Call) -> _Compiled:
         eager = self._eager
@@ -159,8 +159,7 @@ class Compiler:
 
         with self._unchanged():
             graph = record_pair(run, eager.model, eager.guide, inputs)
-        compiled = self._compiled(graph, [t.detach() for t in inputs])
-        return _Compiled(lambda *tensors: compiled.run(*tensors)[0], compiled.captured)
+        return self._compiled(graph, [t.detach() for t in inputs])
 
     def _gradient(self, call: Call, arguments: list[Tensor]) -> Gradient:
         eager = self._eager

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from pyro_vae.training.compiled.programs import UntraceableError, replaced
 
-__all__ = ["Graph", "record", "record_pair"]
+__all__ = ["Graph", "record", "record_pair", "with_numbers_apart"]
 
 Program = Callable[..., Any]
 
@@ -195,6 +195,27 @@ def _lifted(module: GraphModule) -> Graph:
     graph.eliminate_dead_code()
     module.recompile()
     return Graph(module, captured)
+
+
+def with_numbers_apart(graph: Graph) -> Graph:
+    """The same graph, whose numbers are computed once: they are outputs beside its own.
+
+    A compiler would put the computation of a number (a bias correction with its powers) into the
+    loop over the elements that it scales, and compute it again for each.
+    """
+    nodes = graph.module.graph.nodes
+    numbers = [n for n in nodes if _is_dim(n, 0) and any(not _is_dim(u, 0) for u in n.users)]
+    [output] = [node for node in nodes if node.op == "output"]
+    own = output.args[0]
+    own = own if isinstance(own, list | tuple) else [own]
+    output.args = ([*own, *(n for n in numbers if n.op == "call_function")],)
+    graph.module.recompile()
+    return graph
+
+
+def _is_dim(node: Node, dim: int) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dim() == dim
 
 
 def _is_number(node: Node) -> bool:
