@@ -23,7 +23,7 @@ from tests.training.pairs import Blind, MeanModel, small_vae, some_digits
 def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded operations as they are, unless a test asks for the compiler."""
     if "fused" not in request.node.name:
-        module = sys.modules["pyro_vae.training.fit"]
+        module = sys.modules["pyro_vae.training.run"]
         monkeypatch.setattr(module, "CompiledSVI", partial(CompiledSVI, backend=replay))
 
 
@@ -105,7 +105,7 @@ def test_it_compiles_where_that_pays(
             asked.append(compile)
             raise InterruptedError
 
-    monkeypatch.setattr(sys.modules["pyro_vae.training.fit"], "CompiledSVI", Spy)
+    monkeypatch.setattr(sys.modules["pyro_vae.training.run"], "CompiledSVI", Spy)
     with pytest.raises(InterruptedError):
         train(epochs=epochs, compile=None)
     assert asked == [compiled]
