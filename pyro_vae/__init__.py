@@ -30,6 +30,7 @@ from pyro_vae.training import (
     adam,
     cosine_decay,
     fit,
+    fit_many,
     step_decay,
     update_statistics,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "cosine_decay",
     "data",
     "fit",
+    "fit_many",
     "nn",
     "step_decay",
     "update_statistics",

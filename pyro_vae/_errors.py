@@ -18,6 +18,8 @@ class NonFiniteError(ArithmeticError):
 
     steps: int = 0
     """Steps of the call that were done before it."""
+    member: int = 0
+    """Which of an ensemble."""
     term: str = ""
     """The term that is not finite."""
 

@@ -23,7 +23,7 @@ from pyro_vae.training.run import Pace, Run, Settings
 from pyro_vae.training.schedules import Schedule
 from pyro_vae.vae import Pair
 
-__all__ = ["fit"]
+__all__ = ["apart_from_parameter_store", "as_examples", "device_of", "fit"]
 
 
 def fit(
@@ -112,7 +112,7 @@ def fit(
         optimizer=adam() if optimizer is None else optimizer,
         schedule=schedule,
         clip_norm=clip_norm,
-        validation=None if validation is None else _examples(validation),
+        validation=None if validation is None else as_examples(validation),
         validate_every=validate_every,
         early_stopping=early_stopping,
         before_epoch=before_epoch,
@@ -122,8 +122,8 @@ def fit(
         compile=compile,
     )
     pace = Pace()
-    run = Run(pair, _examples(data), settings, _device(pair, device), pace)
-    with forked_rng(seed, run.device), _apart_from_parameter_store():
+    run = Run(pair, as_examples(data), settings, device_of(pair, device), pace)
+    with forked_rng(seed, run.device), apart_from_parameter_store():
         run.prepare()
         # Every value is checked by the steps: Pyro's own checks would cost a third of them.
         with pyro.validation_enabled(False), run.bar(progress) as bar:
@@ -149,7 +149,7 @@ def _drive(training: Generator[Tensor, Any, None], run: Run, pace: Pace) -> None
 
 
 @contextmanager
-def _apart_from_parameter_store() -> Iterator[None]:
+def apart_from_parameter_store() -> Iterator[None]:
     """Pyro enters every parameter it meets in its global store: here, in one that is dropped.
 
     What is not trained it does not enter, with a warning that would mislead here.
@@ -159,11 +159,13 @@ def _apart_from_parameter_store() -> Iterator[None]:
         yield
 
 
-def _examples(data: Tensor | Examples) -> Examples:
+def as_examples(data: Tensor | Examples) -> Examples:
+    """Data as they come."""
     return data if isinstance(data, Examples) else Examples(data)
 
 
-def _device(pair: Pair, device: torch.device | str | None) -> torch.device:
+def device_of(pair: Pair, device: torch.device | str | None) -> torch.device:
+    """The device asked for, or where the pair is."""
     if device is not None:
         return torch.device(device)
     first = next(pair.parameters(), None)

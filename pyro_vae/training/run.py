@@ -19,7 +19,7 @@ from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae.data import Examples
 from pyro_vae.objectives import Objective
 from pyro_vae.training.checkpoint import Checkpoints
-from pyro_vae.training.compiled import CompiledSVI
+from pyro_vae.training.compiled import Backend, CompiledSVI, inductor
 from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.first_batch import check_data
 from pyro_vae.training.non_finite import term_of_weights
@@ -107,7 +107,7 @@ class Run:
         self.state = RunState(self.pair, self.optimizer, self.schedule, device)
         self.compile = steps >= _COMPILING_PAYS if settings.compile is None else settings.compile
 
-    def svi(self) -> CompiledSVI:
+    def svi(self, backend: Backend | None = None) -> CompiledSVI:
         """What makes the steps; to be asked for once the run is prepared."""
         settings = self.settings
         return CompiledSVI(
@@ -118,6 +118,7 @@ class Run:
             clip_norm=settings.clip_norm,
             per_datum=True,
             compile=self.compile,
+            backend=inductor if backend is None else backend,
         )
 
     # -- the run ------------------------------------------------------------------------------

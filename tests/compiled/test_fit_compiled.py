@@ -23,8 +23,7 @@ from tests.training.pairs import Blind, MeanModel, small_vae, some_digits
 def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded operations as they are, unless a test asks for the compiler."""
     if "fused" not in request.node.name:
-        module = sys.modules["pyro_vae.training.run"]
-        monkeypatch.setattr(module, "CompiledSVI", partial(CompiledSVI, backend=replay))
+        monkeypatch.setattr(sys.modules["pyro_vae.training.run"], "inductor", replay)
 
 
 def train(folder: Path | None = None, seed: int = 0, **options: Any) -> tuple[Any, dict[str, Any]]:

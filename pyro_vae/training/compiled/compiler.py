@@ -23,7 +23,7 @@ from pyro_vae.training.compiled.programs import (
     replaced,
     restored,
 )
-from pyro_vae.training.compiled.step import Gradient, Storage, lacks_state, whole_step
+from pyro_vae.training.compiled.step import Gradient, Storage, in_place, lacks_state, whole_step
 
 __all__ = ["Compiler", "NoStateError"]
 
@@ -53,7 +53,7 @@ class Compiler:
     """
 
     def __init__(self, eager: Eager, backend: Backend) -> None:
-        self._eager, self._backend = eager, backend
+        self._eager, self.backend = eager, backend
         self._device = eager.parameters[0].device
         self._modules = modules_of(eager.model, eager.guide)
         self._annealed = _annealed(eager.objective)
@@ -125,7 +125,24 @@ class Compiler:
             self.seconds += time.perf_counter() - started
         return graphs[key]
 
+    def recorded(self, call: Call, source: Source) -> tuple[Graph, list[Tensor]]:
+        """The graph of a whole step that changes nothing in place, and its inputs; raises as
+        :meth:`step`."""
+        self.refresh(call.floats)
+        step, held = self._step(call, source)
+        return self._record(torch.func.functionalize(step), held, source), [*held, *source.tensors]
+
     def _whole_step(self, call: Call, source: Source) -> _Compiled:
+        step, held = self._step(call, source)
+        graph = with_numbers_apart(self._record(in_place(step), held, source))
+        return self._compiled(graph, [*held, *source.example()])
+
+    def _record(self, step: Callable[..., Any], held: list[Tensor], source: Source) -> Graph:
+        with self._unchanged():
+            return record(step, [*(tensor.clone() for tensor in held), *source.tensors])
+
+    def _step(self, call: Call, source: Source) -> tuple[Callable[..., Any], list[Tensor]]:
+        """The step as a function, and the first of its inputs."""
         eager = self._eager
         with self._unchanged():
             arguments = source.make(*source.tensors)
@@ -142,11 +159,7 @@ class Compiler:
             clip_norm=eager.clip_norm,
             scale=1 / len(arguments[0]) if eager.per_datum else 1.0,
         )
-        inputs = [*self._storage.tensors(), self.bad, self._scalars]
-        copies = [tensor.clone() for tensor in inputs]
-        with self._unchanged():
-            graph = with_numbers_apart(record(step, [*copies, *source.tensors]))
-        return self._compiled(graph, [*inputs, *source.example()])
+        return step, [*self._storage.tensors(), self.bad, self._scalars]
 
     def _loss(self, call: Call) -> _Compiled:
         eager = self._eager
@@ -207,7 +220,7 @@ class Compiler:
     def _compiled(self, graph: Graph, inputs: list[Tensor]) -> _Compiled:
         inputs = [*inputs, *graph.captured]
         try:
-            run = self._backend(graph.module, inputs)
+            run = self.backend(graph.module, inputs)
         except Exception as error:  # whatever a missing or a failing compiler raises
             told = str(error).strip().splitlines()
             warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ def _infer_modules() -> list[Any]:
 def _lifted(module: GraphModule) -> Graph:
     """Constants that are live tensors become further inputs; numbers stay in the graph."""
     graph = module.graph
+    graph.eliminate_dead_code()
     captured: list[Tensor] = []
     nodes: dict[int, Node] = {}
     last = [node for node in graph.nodes if node.op == "placeholder"][-1:]
@@ -192,30 +194,35 @@ def _lifted(module: GraphModule) -> Graph:
             captured.append(value.detach())
         node.replace_all_uses_with(nodes[id(value)])
         graph.erase_node(node)
-    graph.eliminate_dead_code()
     module.recompile()
     return Graph(module, captured)
 
 
-def with_numbers_apart(graph: Graph) -> Graph:
+def with_numbers_apart(graph: Graph, count: int = 1) -> Graph:
     """The same graph, whose numbers are computed once: they are outputs beside its own.
 
     A compiler would put the computation of a number (a bias correction with its powers) into the
-    loop over the elements that it scales, and compute it again for each.
+    loop over the elements that it scales, and compute it again for each. Tensors of up to
+    ``count`` elements are numbers.
     """
     nodes = graph.module.graph.nodes
-    numbers = [n for n in nodes if _is_dim(n, 0) and any(not _is_dim(u, 0) for u in n.users)]
+    small = {node: _size(node) <= count for node in nodes}
     [output] = [node for node in nodes if node.op == "output"]
+    computed = [node for node in nodes if node.op == "call_function" and node.all_input_nodes]
+    numbers = [
+        node
+        for node in computed
+        if small[node] and not all(small[user] for user in node.users if user is not output)
+    ]
     own = output.args[0]
-    own = own if isinstance(own, list | tuple) else [own]
-    output.args = ([*own, *(n for n in numbers if n.op == "call_function")],)
+    output.args = ([*(own if isinstance(own, list | tuple) else [own]), *numbers],)
     graph.module.recompile()
     return graph
 
 
-def _is_dim(node: Node, dim: int) -> bool:
+def _size(node: Node) -> float:
     value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.dim() == dim
+    return value.numel() if isinstance(value, Tensor) else math.inf
 
 
 def _is_number(node: Node) -> bool:

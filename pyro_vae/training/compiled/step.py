@@ -16,7 +16,7 @@ from pyro_vae.training.compiled.programs import UntraceableError, pointers
 from pyro_vae.training.compiled.storage import Layout
 from pyro_vae.training.compiled.update import ELEMENTWISE, state_keys, updated
 
-__all__ = ["Block", "Gradient", "Storage", "lacks_state", "whole_step"]
+__all__ = ["Block", "Gradient", "Storage", "in_place", "lacks_state", "whole_step"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Gradient:
         self, values: dict[int, Tensor], scalars: Tensor, arguments: Sequence[Tensor]
     ) -> tuple[Tensor, dict[int, Tensor]]:
         """Loss and gradients by ``id`` of the parameter, at ``values`` of the trained ones."""
-        at = [values.get(id(p), p.detach()) for p in self.parameters]
+        at = [values[id(p)] if id(p) in values else p.detach() for p in self.parameters]
         loss, *gradients = self.graph(*at, scalars, *arguments)
         by_parameter = zip(map(id, self.trained), gradients, strict=True)
         return loss, dict(by_parameter)
@@ -162,12 +162,12 @@ def whole_step(
     *,
     clip_norm: float | None,
     scale: float,
-) -> Callable[..., Tensor]:
+) -> Callable[..., list[Tensor]]:
     """The step as a function of tensors alone, to be recorded and compiled.
 
-    Its inputs are ``[*storage.tensors(), bad, scalars, *sources]``. The storage's tensors are
-    updated in place; ``bad`` (bool) is set once the loss or the gradient is not finite, and from
-    then on nothing is updated and NaN is returned instead of the loss before the update.
+    Its inputs are ``[*storage.tensors(), bad, scalars, *sources]``, its outputs the loss before the
+    update and ``[*storage.tensors(), bad]`` after it. ``bad`` (bool) is set once the loss or the
+    gradient is not finite; from then on nothing is updated, and the loss returned is NaN.
 
     Args:
         gradient: of the pair's loss.
@@ -179,7 +179,7 @@ def whole_step(
     """
     sizes = [len(block.tensors()) for block in storage.blocks]
 
-    def step(*inputs: Tensor) -> Tensor:
+    def step(*inputs: Tensor) -> list[Tensor]:
         state, (bad, scalars), sources = _split(inputs, sum(sizes), 2)
         blocks = list(_consecutive(state, sizes))
         parameters = {
@@ -196,14 +196,26 @@ def whole_step(
         good = ~bad & loss.isfinite() & norm.isfinite()
         if clip_norm is not None:
             flat = [g * (clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in flat]
+        after = []
         for block, tensors, g in zip(storage.blocks, blocks, flat, strict=True):
             new = _updated(optimizer, block, tensors, g, scalars[block.group])
-            for old, value in zip(tensors, new, strict=True):
-                old.copy_(torch.where(good, value, old))
-        bad.copy_(~good)
-        return torch.where(good, loss, torch.nan)
+            pairs = zip(new, tensors, strict=True)
+            after += [torch.where(good, value, old) for value, old in pairs]
+        return [torch.where(good, loss, torch.nan), *after, ~good]
 
     return step
+
+
+def in_place(step: Callable[..., Sequence[Tensor]]) -> Callable[..., Tensor]:
+    """``step``, which writes all of its outputs but the first into its first inputs."""
+
+    def run(*inputs: Tensor) -> Tensor:
+        loss, *after = step(*inputs)
+        for old, value in zip(inputs, after, strict=False):
+            old.copy_(value)
+        return loss
+
+    return run
 
 
 def _updated(

@@ -83,7 +83,7 @@ class CompiledSVI:
         self._eager = Eager(model, guide, optimizer, objective, clip_norm, per_datum)
         self._modules = modules_of(model, guide)
         self._known = self._parameters()
-        self._compiler = Compiler(self._eager, backend) if compile else None
+        self.compiler = Compiler(self._eager, backend) if compile else None
         self._first: list[Tensor] | None = None
         self._steps = 0
 
@@ -95,12 +95,12 @@ class CompiledSVI:
     @property
     def compiled(self) -> bool:
         """Whether steps run compiled: not with ``compile=False``, nor after a fall back."""
-        return self._compiler is not None
+        return self.compiler is not None
 
     @property
     def compile_seconds(self) -> float:
         """The time spent recording and compiling so far."""
-        return 0.0 if self._compiler is None else self._compiler.seconds
+        return 0.0 if self.compiler is None else self.compiler.seconds
 
     def step(self, *args: Any, **kwargs: Any) -> Tensor:
         """One update on a batch; the loss before it, in nats: a tensor, on the pair's device.
@@ -158,13 +158,19 @@ class CompiledSVI:
     def evaluate(self, *args: Any, **kwargs: Any) -> Tensor:
         """The loss of a batch in nats, with nothing updated; arguments and errors as ``step``."""
         self._check(call := Call.of(*args, **kwargs))
-        if self._compiler is not None:
+        if self.compiler is not None:
             try:
-                return self._compiler.loss(call)
+                return self.compiler.loss(call)
             except UntraceableError as error:
                 self._fall_back(error)
         eager = self._eager
         return loss_of(eager.objective, eager.model, eager.guide, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """The term of the loss or gradient that is not finite on a batch, with the random numbers
+        that are next."""
+        with restored(self._modules, self._eager.parameters):
+            return self._eager.explain(*args, **kwargs)
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -185,10 +191,10 @@ class CompiledSVI:
 
     def _compiled_step(self, call: Call, source: Source) -> Callable[..., Tensor] | None:
         """``None`` for a step that runs eagerly."""
-        if self._compiler is None:
+        if self.compiler is None:
             return None
         try:
-            return self._compiler.step(call, source)
+            return self.compiler.step(call, source)
         except NoStateError:
             return None
         except UntraceableError as error:
@@ -203,7 +209,7 @@ class CompiledSVI:
         inputs: list[list[Tensor]],
         schedule: Any,
     ) -> list[Tensor]:
-        compiler = self._compiler
+        compiler = self.compiler
         assert compiler is not None
         random = random_state(self._device)
         losses = []
@@ -245,7 +251,7 @@ class CompiledSVI:
         raise error from None
 
     def _fall_back(self, error: UntraceableError) -> None:
-        self._compiler = None
+        self.compiler = None
         warnings.warn(
             f"CompiledSVI: expected a pair that becomes a fixed graph; got one that does not, "
             f"{error}. It runs in eager mode. compile=False says so without this warning.",
