@@ -162,5 +162,6 @@ def _variance_panel(axes: Axes, means: Array, variances: Array) -> None:
     axes.scatter(
         means, variances, s=size, c=METHOD_COLOURS[0], alpha=0.4, edgecolors="none", rasterized=True
     )
-    axes.locator_params(nbins=4)
+    axes.locator_params(axis="y", nbins=4)
+    axes.locator_params(axis="x", nbins=3, integer=True)  # the panels are narrow
     plain(axes)
