@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from experiments.posterior_variance import experiment as posterior_variance
 from experiments.run_folder import RunFolderError
+from experiments.speed import experiment as speed
 from pyro_vae import CheckpointError, NonFiniteError
 from pyro_vae.data import DataError
 
 __all__ = ["EXPERIMENTS", "main", "parser"]
 
-EXPERIMENTS = {"posterior_variance": posterior_variance}
+EXPERIMENTS = {"posterior_variance": posterior_variance, "speed": speed}
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.
 _EXPECTED = (CheckpointError, DataError, NonFiniteError, OSError, RunFolderError)

@@ -56,7 +56,7 @@ class Case:
 
 _PLANE = Case(
     "a",
-    "2-D data, three hidden layers of 64, batch 200, z = 2, ELBO",
+    "2-D data, three hidden layers of 64, batch 200, z = 2; ELBO",
     data_dim=2,
     latent=2,
     hidden=(64, 64, 64),
@@ -64,31 +64,36 @@ _PLANE = Case(
 )
 _IMAGES = Case(
     "c2",
-    "MNIST, four hidden layers of 200, batch 300, z = 2, ELBO",
+    "MNIST, four hidden layers of 200, batch 300, z = 2; ELBO",
     data_dim=784,
     latent=2,
     hidden=(200, 200, 200, 200),
     batch=300,
     pixels=True,
 )
+_FLOWS = Case(
+    "d",
+    "2-D data, two hidden layers of 64, batch 200, z = 10, two inverse autoregressive flows; ELBO",
+    data_dim=2,
+    latent=10,
+    hidden=(64, 64),
+    batch=200,
+    flows=2,
+)
 
 CASES = {
     case.name: case
     for case in (
         _PLANE,
-        replace(_PLANE, name="b", about="the same, IWAE with 10 particles", particles=10),
-        _IMAGES,
-        replace(_IMAGES, name="c100", about="the same, z = 100", latent=100),
-        Case(
-            "d",
-            "2-D data, two inverse autoregressive flows, two hidden layers of 64, batch 200, "
-            "z = 10, ELBO",
-            data_dim=2,
-            latent=10,
-            hidden=(64, 64),
-            batch=200,
-            flows=2,
+        replace(
+            _PLANE,
+            name="b",
+            about=_PLANE.about.replace("ELBO", "IWAE with 10 particles"),
+            particles=10,
         ),
+        _IMAGES,
+        replace(_IMAGES, name="c100", about=_IMAGES.about.replace("2;", "100;"), latent=100),
+        _FLOWS,
     )
 }
 
@@ -120,6 +125,7 @@ def shrunk(case: Case) -> Case:
     """The same in a size that takes no time, to see that everything works."""
     return replace(
         case,
+        about=f"{case.about} (made smaller)",
         hidden=tuple(16 for _ in case.hidden),
         batch=case.batch // 10,
         particles=min(case.particles, 3),

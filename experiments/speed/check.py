@@ -1,4 +1,4 @@
-"""Whether a contender computes the same loss as the others."""
+"""Whether a contender computes the same loss as the others, and lowers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST = 5.0  # standard errors; by chance once in two million checks
 
 @dataclass(frozen=True)
 class Check:
-    """The mean of a contender's losses on one batch at the first weights, and the reference's."""
+    """The mean of a contender's losses on one batch, and of those they are compared with."""
 
     mean: float
     error: float
@@ -37,6 +37,11 @@ class Check:
         """Whether the two means are the same but for chance."""
         return abs(self.deviation) <= _MOST
 
+    @property
+    def is_below(self) -> bool:
+        """Whether the first mean is lower by more than chance explains, but for once in a 1000."""
+        return self.deviation < -3.0
+
     def __str__(self) -> str:
         return (
             f"loss {self.mean:.2f} ± {self.error:.2f} on a batch where the reference is "
@@ -45,4 +50,5 @@ class Check:
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    with np.errstate(invalid="ignore"):  # an infinity or NaN agrees with nothing
+        return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))

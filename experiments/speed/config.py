@@ -19,7 +19,8 @@ class Config:
     """Settings of one run: equal settings, equal run folder.
 
     Args:
-        data: ``"mnist"``, or ``"random"`` where its files are not found.
+        data: ``"mnist"``, ``"random"`` where its files are not found, ``"plane"`` where no case has
+            pixels.
         measured_on: ``"cpu"`` or ``"cuda"``.
         quick: small networks and few, short blocks.
         cases: the names of cases, ``"e"`` for the growth curves.

@@ -30,7 +30,8 @@ class Inputs:
         """Weight and bias of each layer of a network, the first one first."""
         number = 0
         while f"{network}.{number}.weight" in self.weights:
-            yield tuple(self.weights[f"{network}.{number}.{what}"] for what in ("weight", "bias"))
+            layer = f"{network}.{number}"
+            yield self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
             number += 1
 
     def save(self, path: Path) -> None:
@@ -55,18 +56,21 @@ def make_inputs(case: Case, images: Array | None) -> Inputs:
     rng = np.random.default_rng(0)
     if not case.pixels:
         data = _ring(rng)
-    elif images is None:
-        data = rng.random((_COUNT, case.data_dim)) ** 4  # dark for the most part, as MNIST is
     else:
-        data = images[:_COUNT]
-    return Inputs(np.ascontiguousarray(data, np.float32), _weights(case, rng))
+        data = _dark_noise(rng, case.data_dim) if images is None else images[:_COUNT]
+    return Inputs(data, _weights(case, rng))
 
 
-def _ring(rng: np.random.Generator) -> NDArray[np.float64]:
+def _ring(rng: np.random.Generator) -> Array:
     """Eight normals on a circle, [data, 2]."""
     angle = 2 * np.pi / 8 * rng.integers(8, size=_COUNT)
     centres = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return 2 * centres + 0.2 * rng.normal(size=(_COUNT, 2))
+    return (2 * centres + 0.2 * rng.normal(size=(_COUNT, 2))).astype(np.float32)
+
+
+def _dark_noise(rng: np.random.Generator, pixels: int) -> Array:
+    """Grey values in [0, 1], dark for the most part as MNIST's are, [data, pixels]."""
+    return rng.random((_COUNT, pixels), np.float32) ** 4
 
 
 def _weights(case: Case, rng: np.random.Generator) -> dict[str, Array]:

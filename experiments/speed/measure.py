@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from experiments.speed.cases import Case
 from experiments.speed.check import Check
@@ -22,18 +23,39 @@ __all__ = ["FAILED", "MEASURED", "block_steps", "in_turn", "measure_case"]
 
 MEASURED, FAILED = "measured", "failed"
 
+_REFERENCE_DRAWS = 3  # for each of a contender's: its error is common to all checks of a case
+_FIRST_STEPS = 50  # untimed: enough to learn something, and to know how long a step takes
+
 T = TypeVar("T")
+P = ParamSpec("P")
 Found = dict[str, Any]
 
 
 @dataclass
 class _Entrant:
-    """A contender that passed the check, and how many steps a block of its has."""
+    """A contender while it is measured: what is found, its first losses, and its blocks."""
 
     key: str
     process: ContenderProcess
-    steps: int
-    found: Found
+    found: Found = field(default_factory=lambda: {"status": MEASURED})
+    losses: list[float] = field(default_factory=list)
+    steps: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+def _or_give_up(work: Callable[Concatenate[_Entrant, P], None]) -> Callable[..., None]:
+    """Let ``work`` be done for those still measured; one that fails in it has no numbers left."""
+
+    @wraps(work)
+    def done(entrant: _Entrant, *args: P.args, **kwargs: P.kwargs) -> None:
+        if entrant.found["status"] != MEASURED:
+            return
+        try:
+            work(entrant, *args, **kwargs)
+        except Absent as absent:
+            entrant.found = {"status": absent.status, "reason": absent.reason}
+
+    return done
 
 
 def measure_case(
@@ -51,7 +73,7 @@ def measure_case(
         blocks: timed blocks, after one that is dropped.
         logs: a folder for the processes' messages.
     """
-    reference = reference_losses(case, inputs, config.draws)
+    reference = reference_losses(case, inputs, _REFERENCE_DRAWS * config.draws)
     with TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
         inputs.save(folder / "inputs.npz")
@@ -60,27 +82,25 @@ def measure_case(
             "inputs": str(folder / "inputs.npz"),
             "device": config.measured_on,
         }
-        started = {  # all at once, as importing is not timed
-            key: stack.enter_context(ContenderProcess(key, logs / f"{key}.log", folder / key))
+        entrants = [
+            _Entrant(
+                key,
+                stack.enter_context(ContenderProcess(key, logs / f"{key}.log", folder / key)),
+            )
             for key in keys
-        }
-        results: dict[str, Found] = {}
-        entrants = []
-        for key, process in started.items():
-            try:
-                entrants.append(_entered(key, process, message, reference, config))
-                results[key] = entrants[-1].found
-            except Absent as absent:
-                results[key] = _absent(absent)
+        ]
+        for entrant in entrants:
+            _get_ready(entrant)
+        for entrant in entrants:
+            _enter(entrant, message, reference, config)
         for entrant in in_turn(entrants, blocks + 1):
             _time_block(entrant)
         for entrant in entrants:
             _finish(entrant, config)
         stack.close()
         for entrant in entrants:
-            if CONTENDERS[entrant.key].compiles and entrant.found["status"] == MEASURED:
-                _second_start(entrant, message, logs, folder)
-    return results
+            _start_again(entrant, message, logs, folder)
+    return {entrant.key: entrant.found for entrant in entrants}
 
 
 def in_turn(those: Sequence[T], rounds: int) -> Iterator[T]:
@@ -91,92 +111,69 @@ def in_turn(those: Sequence[T], rounds: int) -> Iterator[T]:
 
 
 def block_steps(seconds: float, wanted: float, chunk: int) -> int:
-    """How many steps take ``wanted`` seconds where one takes ``seconds``, a multiple of ``chunk``."""
+    """How many steps of ``seconds`` take ``wanted`` seconds, as a multiple of ``chunk``."""
     return max(1, round(wanted / seconds / chunk)) * chunk
 
 
-def _entered(
-    key: str,
-    process: ContenderProcess,
-    message: Found,
-    reference: dict[str, list[float]],
-    config: Config,
-) -> _Entrant:
-    process.wait_until_ready()
+@_or_give_up
+def _get_ready(entrant: _Entrant) -> None:
+    """Wait until the library is imported, so that nothing else runs while anything is timed."""
+    entrant.process.wait_until_ready()
+
+
+@_or_give_up
+def _enter(
+    entrant: _Entrant, message: Found, reference: dict[str, list[float]], config: Config
+) -> None:
+    """Compile, check the loss, and find out how many steps a block has."""
+    process, found = entrant.process, entrant.found
     prepared = process.ask("prepare", **message)
-    first = process.ask("first_call")["seconds"]
-    losses = process.ask("losses", count=config.draws)["losses"]
-    check = Check.of(losses, reference[prepared["reports"]])
+    found["note"] = prepared["note"]
+    found["first_call_seconds"] = process.ask("first_call")["seconds"]
+    entrant.losses = process.ask("losses", count=config.draws)["losses"]
+    check = Check.of(entrant.losses, reference[prepared["reports"]])
     if not check.agrees:
         raise Absent(FAILED, f"another loss: {check}")
-    found = {
-        "status": MEASURED,
-        "note": prepared["note"],
-        "check": {**asdict(check), "deviation": check.deviation},
-        "first_call_seconds": first,
-        "block_seconds": [],
-    }
-    steps = _sized(process, prepared["chunk"], config.block_seconds)
-    return _Entrant(key, process, steps, found)
+    found["check"] = {**asdict(check), "deviation": check.deviation}
+    entrant.steps = _sized(process, prepared["chunk"], config.block_seconds)
 
 
 def _sized(process: ContenderProcess, chunk: int, wanted: float) -> int:
-    """The steps of a block, from ever longer trials."""
-    steps = block_steps(1.0, 2.0, chunk)
-    for _ in range(3):
+    """The steps of a block, from two trials."""
+    steps = block_steps(1.0, _FIRST_STEPS, chunk)
+    for _ in range(2):
         seconds = process.ask("run", steps=steps)["seconds"]
         steps = block_steps(seconds / steps, wanted, chunk)
     return steps
 
 
+@_or_give_up
 def _time_block(entrant: _Entrant) -> None:
-    if entrant.found["status"] != MEASURED:
-        return
-    try:
-        seconds = entrant.process.ask("run", steps=entrant.steps)["seconds"]
-        entrant.found["block_seconds"].append(seconds)
-    except Absent as absent:
-        _give_up(entrant, absent)
+    entrant.seconds.append(entrant.process.ask("run", steps=entrant.steps)["seconds"])
 
 
+@_or_give_up
 def _finish(entrant: _Entrant, config: Config) -> None:
-    """Numbers of the whole: memory, the blocks without the first, whether it learned."""
+    """Numbers of the whole: memory, whether it learned, the blocks without the first."""
     found = entrant.found
-    if found["status"] != MEASURED:
-        return
-    try:
-        found["memory_mib"] = entrant.process.ask("memory")["mib"]
-        losses = entrant.process.ask("losses", count=config.draws)["losses"]
-    except Absent as absent:
-        _give_up(entrant, absent)
-        return
-    found["loss_after"] = sum(losses) / len(losses)
-    if found["loss_after"] >= found["check"]["mean"]:
-        told = f"the loss was {found['check']['mean']:.2f} before and {found['loss_after']:.2f} after"
-        _give_up(entrant, Absent(FAILED, f"it does not train: {told}"))
-        return
+    found["memory_mib"] = entrant.process.ask("memory")["mib"]
+    losses = entrant.process.ask("losses", count=config.draws)["losses"]
+    learned = Check.of(losses, entrant.losses)
+    if not learned.is_below:
+        told = f"a loss of {learned.reference:.2f} before and of {learned.mean:.2f} after all steps"
+        raise Absent(FAILED, f"it does not train: {told}")
+    found["loss_after"] = learned.mean
     found["steps_a_block"] = entrant.steps
-    seconds = found.pop("block_seconds")[1:]
-    found["milliseconds"] = [1e3 * s / entrant.steps for s in seconds]
+    found["milliseconds"] = [1e3 * seconds / entrant.steps for seconds in entrant.seconds[1:]]
     found["median_milliseconds"] = median(found["milliseconds"])
 
 
-def _second_start(entrant: _Entrant, message: Found, logs: Path, folder: Path) -> None:
+@_or_give_up
+def _start_again(entrant: _Entrant, message: Found, logs: Path, folder: Path) -> None:
     """The first call in another process, which finds what this one has compiled."""
     key = entrant.key
-    with ContenderProcess(key, logs / f"{key}.log", folder / key) as process:
-        try:
+    if CONTENDERS[key].compiles:
+        with ContenderProcess(key, logs / f"{key}.log", folder / key) as process:
             process.wait_until_ready()
             process.ask("prepare", **message)
             entrant.found["second_start_seconds"] = process.ask("first_call")["seconds"]
-        except Absent as absent:
-            entrant.found["second_start"] = str(absent)
-
-
-def _give_up(entrant: _Entrant, absent: Absent) -> None:
-    entrant.found.clear()
-    entrant.found.update(_absent(absent))
-
-
-def _absent(absent: Absent) -> Found:
-    return {"status": absent.status, "reason": absent.reason}

@@ -28,18 +28,20 @@ def reference_losses(case: Case, inputs: Inputs, count: int) -> dict[str, list[f
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        draws = [_log_weights(case, inputs) for _ in range(count)]
+        x = torch.from_numpy(inputs.data[: case.batch]).double()
+        parameters = _network(inputs, "encoder", x).split(case.latent, -1)
+        draws = [_log_weights(case, inputs, x, *parameters) for _ in range(count)]
     return {
         "bound": [-float((w.logsumexp(0) - math.log(len(w))).sum()) for w in draws],
         "weighted": [-float((w.softmax(0) * w).sum()) for w in draws],
     }
 
 
-def _log_weights(case: Case, inputs: Inputs) -> Tensor:
+def _log_weights(
+    case: Case, inputs: Inputs, x: Tensor, mean: Tensor, raw_scale: Tensor, *context: Tensor
+) -> Tensor:
     """log p(x|z) + log p(z) − log q(z|x) of one draw of the particles, [particles, batch]."""
-    x = torch.from_numpy(inputs.data[: case.batch]).double()
-    mean, scale, *context = _network(inputs, "encoder", x).split(case.latent, -1)
-    q = Normal(mean, softplus(scale))
+    q = Normal(mean, softplus(raw_scale))
     z = q.sample((case.particles,))
     log_q = q.log_prob(z).sum(-1)
     for number in range(case.flows):

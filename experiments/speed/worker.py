@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,7 +43,8 @@ class Worker:
         self._case, self._device = case_of(case), device
         arrays = Inputs.load(Path(inputs))
         self._count = len(arrays.data)
-        self._before = self._peak()
+        self._before = _resident("VmRSS")
+        _forget_peak()
         self._contender = self._kind(self._case, arrays, device)
         found = self._contender
         return {"chunk": found.chunk, "reports": found.reports, "note": found.note}
@@ -61,8 +63,14 @@ class Worker:
         return {"seconds": self._timed(lambda: self._contender.steps(batches))}
 
     def memory(self) -> dict[str, Any]:
-        """The most memory so far, less that before the contender was built."""
-        return {"mib": self._peak() - self._before}
+        """The most memory so far, in MiB: of the GPU where it is used, else this process's, less
+        what it had before the contender was built. ``None`` where the system does not tell."""
+        if self._device.startswith("cuda"):
+            import torch
+
+            return {"mib": torch.cuda.max_memory_allocated() / 2**20}
+        peak = _resident("VmHWM")
+        return {"mib": None if peak is None or self._before is None else peak - self._before}
 
     def _timed(self, work: Callable[[], object]) -> float:
         self._wait()
@@ -77,13 +85,24 @@ class Worker:
 
             torch.cuda.synchronize()
 
-    def _peak(self) -> float:
-        """MiB: of the GPU where it is used, else of this process."""
-        if self._device.startswith("cuda"):
-            import torch
 
-            return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def _resident(what: str) -> float | None:
+    """MiB of this process in memory, as Linux says: ``"VmRSS"`` now, ``"VmHWM"`` at the most.
+
+    (The ``ru_maxrss`` of a process starts with that of its parent.)
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{what}:\s*(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 2**10 if found else None
+
+
+def _forget_peak() -> None:
+    """Let ``VmHWM`` begin anew, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _main(key: str) -> None:
@@ -107,9 +126,8 @@ def _answered(worker: Worker, message: dict[str, Any]) -> dict[str, Any]:
         return {"status": LEFT_OUT, "reason": str(reason)}
     except Exception as error:  # whatever a contender raises: told, and the run goes on
         traceback.print_exc()
-        told = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {told[0] if told else ''}"
-        return {"status": CRASHED, "reason": reason}
+        first, *_ = [*str(error).strip().splitlines(), ""]
+        return {"status": CRASHED, "reason": f"{type(error).__name__}: {first}"}
     return {"status": "done", **answer}
 
 

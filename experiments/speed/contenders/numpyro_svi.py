@@ -26,8 +26,8 @@ class Update(Contender):
     """One jitted update a call; the batch is gathered in it and the state donated to it."""
 
     note = (
-        "`SVI.update` under `jax.jit`, the batch gathered inside and the state donated; its own "
-        "random numbers (threefry)."
+        "`SVI.update` under `jax.jit`, the batch gathered inside and the state donated; validation "
+        "off, as for Pyro; JAX's own random numbers (threefry)."
     )
 
     def __init__(self, case: Case, inputs: Inputs, device: str) -> None:
@@ -35,6 +35,7 @@ class Update(Contender):
             raise LeftOut("the flows are Pyro's")
         if device != "cpu":
             raise LeftOut("timed on the processor only")
+        numpyro.enable_validation(False)
         self._case = case
         self._data = jnp.asarray(inputs.data)
         self._svi = _svi(case)

@@ -32,6 +32,9 @@ from pyro_vae.training import CompiledSVI
 __all__ = ["Compiled", "Eager"]
 
 
+_STILL = 1e-30  # a learning rate that changes no weight; torch's capturable Adam divides by it
+
+
 class Compiled(Contender):
     """``CompiledSVI.run``. With flows, on the pair that stock Pyro is given, unmodified."""
 
@@ -60,7 +63,7 @@ class Compiled(Contender):
 
     def loss_samples(self, count: int) -> list[float]:
         [group] = self._optimizer.param_groups
-        group["lr"] = 0.0
+        group["lr"] = _STILL
         losses = self._svi.run(self._data, self._batches(first_batch(self._case, count)))
         group["lr"] = LEARNING_RATE
         return losses.tolist()
@@ -85,13 +88,13 @@ def _pair(case: Case, inputs: Inputs) -> tuple[nn.Module, Callable[..., Any], Ca
         pair = FlowPair(case, inputs)
         return pair, pair.model, pair.guide
     encoder, decoder = (_network(case, inputs, name) for name in ("encoder", "decoder"))
-    if case.pixels:
-        likelihood: nn.Module = BernoulliLikelihood(decoder)
-    else:
-        likelihood = NormalLikelihood(decoder, FixedVariance(VARIANCE))
     vae = VAE(
         prior=StandardNormalPrior(case.latent),
-        likelihood=likelihood,
+        likelihood=(
+            BernoulliLikelihood(decoder)
+            if case.pixels
+            else NormalLikelihood(decoder, FixedVariance(VARIANCE))
+        ),
         guide=NormalGuide(encoder),
     )
     return vae, vae.model, vae.guide

@@ -65,5 +65,5 @@ class Jit(Stock):
         if case.particles > 1:
             raise LeftOut("Pyro has no jitted RenyiELBO")
         if case.flows:
-            raise LeftOut("not asked for with flows")
+            raise LeftOut("with flows, stock SVI stands for Pyro")
         return JitTrace_ELBO(max_plate_nesting=1, ignore_jit_warnings=True)
