@@ -10,6 +10,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError
 from pyro_vae._modes import forked_rng
@@ -127,13 +128,15 @@ def fit(
         run.prepare()
         # Every value is checked by the steps: Pyro's own checks would cost a third of them.
         with pyro.validation_enabled(False), run.bar(progress) as bar:
-            _drive(run.train(bar), run, pace)
+            _drive(run.train(bar), run, pace, bar)
     return run.state.history
 
 
-def _drive(training: Generator[Tensor, Any, None], run: Run, pace: Pace) -> None:
+def _drive(training: Generator[Tensor, Any, None], run: Run, pace: Pace, bar: tqdm) -> None:
     """Make the steps that the run asks for."""
     svi = run.svi()
+    if svi.compiled:
+        bar.set_postfix_str("compiling the step")
     losses = None
     while True:
         try:

@@ -29,7 +29,8 @@ def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def train(folder: Path | None = None, seed: int = 0, **options: Any) -> tuple[Any, dict[str, Any]]:
     options = {"epochs": 3, "batch_size": 80, "optimizer": adam(1e-2), "compile": True} | options
     vae = small_vae(seed)
-    history = fit(vae, some_digits(), seed=1, checkpoints=folder, progress=False, **options)
+    options = {"progress": False} | options
+    history = fit(vae, some_digits(), seed=1, checkpoints=folder, **options)
     return history, vae.state_dict()
 
 
@@ -141,3 +142,8 @@ def test_a_nan_names_epoch_step_and_term_and_keeps_the_last_good_checkpoint(
     assert f"epoch 1, step {step}: expected finite numbers" in told(True)
     assert "infinity in log p(x|…); the last checkpoint is" in told(True)
     assert told(True) == told(False)
+
+
+def test_the_bar_says_that_the_step_is_compiled(capfd: pytest.CaptureFixture[str]) -> None:
+    train(progress=True)
+    assert "compiling the step" in capfd.readouterr().err
