@@ -61,8 +61,7 @@ def fit_many(
     Args:
         build: makes the pair of a seed; the same networks for each.
         seeds: one a member.
-        data, objective, epochs, batch_size, optimizer, schedule, clip_norm, validation,
-            validate_every, device, progress: as for :func:`fit`.
+        data: as for :func:`fit`, as is all that is not named here.
         before_epoch: called once for all with the epoch's number, to change ``objective``.
         backend: carries out the recorded graph; TorchInductor by default.
 
