@@ -2,8 +2,9 @@
 
 Every contender trains the same VAEs from the same weights on the same data, is checked to compute
 the same loss, and is timed in blocks of steps, in turn, each in a process of its own. Writes the
-times, peak memory, compile times and the machine's limit as JSON, figures, and a report. A
-contender whose library is not installed is named as such; the extra ``bench`` installs them all.
+times, peak memory, compile times and the machine's limit as JSON, figures, and a report. A run
+broken off goes on with the case it was at. A contender whose library is not installed is named as
+such; the extra ``bench`` installs them all.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "speed", config)
     print(f"run folder: {folder.path}")
     if (folder / "results.json").exists():
-        print("measured already; delete its results.json to measure again")
+        print("measured already; delete the folder to measure again")
     else:
         results = _measure(config, images, folder.path)
         write_json(folder / "results.json", {"command": _command(options), **results})
@@ -103,12 +104,21 @@ def _measure_case(
     contenders: tuple[str, ...],
     blocks: int,
 ) -> Found:
+    """From its file, if a run broken off has measured it."""
     print(f"case {case.name}: {case.about}", flush=True)
-    logs = root / "logs" / case.name.replace(" ", "_")
-    found = measure_case(case, make_inputs(case, images), config, contenders, blocks, logs)
-    print("\n".join(f"  {_line(key, result)}" for key, result in found.items()), flush=True)
-    limit = case_limit(case, rates, config.measured_on)
-    return {"case": asdict(case), "limit": limit, "contenders": found}
+    name = case.name.replace(" ", "_")
+    path = root / "cases" / f"{name}.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        inputs, logs = make_inputs(case, images), root / "logs" / name
+        timed = measure_case(case, inputs, config, contenders, blocks, logs)
+        limit = case_limit(case, rates, config.measured_on)
+        found = {"case": asdict(case), "limit": limit, "contenders": timed}
+        write_json(path, found)
+    for key, result in found["contenders"].items():
+        print(f"  {_line(key, result)}", flush=True)
+    return found
 
 
 def _only(found: Found, contenders: tuple[str, ...]) -> Found:

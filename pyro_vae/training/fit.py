@@ -37,6 +37,7 @@ def fit(
     optimizer: MakeOptimizer | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
+    bfloat16: bool = False,
     validation: Tensor | Examples | None = None,
     validate_every: int = 1,
     early_stopping: EarlyStopping | None = None,
@@ -70,6 +71,7 @@ def fit(
             ``functools.partial(torch.optim.SGD, lr=1e-2)``.
         schedule: makes the learning rate's schedule, e.g. :func:`step_decay`.
         clip_norm: the largest norm of the gradient; a longer one is scaled to it.
+        bfloat16: multiply matrices in bfloat16 while training (:class:`CompiledSVI`).
         validation: held-out data, whose bound is in the history and stops the training early.
         validate_every: epochs between validations; the last epoch has one too.
         early_stopping: when to stop; needs ``validation``.
@@ -81,7 +83,8 @@ def fit(
         checkpoint_every: steps between checkpoints; one is written after every epoch anyhow.
         compile: run the steps compiled (:class:`CompiledSVI`), or in eager mode; by default
             compiled where the run has 2,000 steps or more, which pay for the compiling, or where
-            the run's checkpoints were made so. A NaN is then found some steps later, and traced
+            the run's checkpoints were made so. The smaller batches that epochs end with are then
+            eager, unless there are as many of them. A NaN is found some steps later, and traced
             back.
         progress: show a bar with the epoch, the bound and the time left.
 
@@ -113,6 +116,7 @@ def fit(
         optimizer=adam() if optimizer is None else optimizer,
         schedule=schedule,
         clip_norm=clip_norm,
+        bfloat16=bfloat16,
         validation=None if validation is None else as_examples(validation),
         validate_every=validate_every,
         early_stopping=early_stopping,
@@ -135,6 +139,7 @@ def fit(
 def _drive(training: Generator[Tensor, Any, None], run: Run, pace: Pace, bar: tqdm) -> None:
     """Make the steps that the run asks for."""
     svi = run.svi()
+    of_rest = run.svi_of_rest() or svi
     if svi.compiled:
         bar.set_postfix_str("compiling the step")
     losses = None
@@ -142,12 +147,13 @@ def _drive(training: Generator[Tensor, Any, None], run: Run, pace: Pace, bar: tq
         try:
             batches = training.send(losses)
             started = time.perf_counter()
-            losses = svi.run(run.data, batches, schedule=run.schedule)
+            steps = of_rest if run.is_rest(batches) else svi
+            losses = steps.run(run.data, batches, schedule=run.schedule)
         except StopIteration:
             return
         except NonFiniteError as error:
             training.throw(error)
-        if svi.compiled:  # an eager step is slow enough to be looked at each time
+        if steps.compiled:  # an eager step is slow enough to be looked at each time
             pace.note(len(batches), time.perf_counter() - started)
 
 

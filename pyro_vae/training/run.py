@@ -32,6 +32,7 @@ from pyro_vae.vae import Pair
 __all__ = ["Pace", "Run", "Settings"]
 
 _COMPILING_PAYS = 2000  # steps
+_ALWAYS_BEFORE = {"bfloat16": False}  # what checkpoints did not say before it could be chosen
 _SECONDS_AT_ONCE = 0.5
 
 
@@ -49,6 +50,7 @@ class Settings:
     optimizer: MakeOptimizer
     schedule: Schedule | None
     clip_norm: float | None
+    bfloat16: bool
     validation: Examples | None
     validate_every: int
     early_stopping: EarlyStopping | None
@@ -105,10 +107,30 @@ class Run:
         validation = settings.validation
         self.validation = None if validation is None else validation.to(device)
         self.state = RunState(self.pair, self.optimizer, self.schedule, device)
-        self.compile = steps >= _COMPILING_PAYS if settings.compile is None else settings.compile
+        self.compile = {
+            "compile": self._pays(settings.epochs * max(1, len(data) // settings.batch_size)),
+            "compile_rest": self._pays(settings.epochs),
+        }
+
+    def _pays(self, steps: int) -> bool:
+        """Whether so many steps are to be compiled."""
+        return steps >= _COMPILING_PAYS if self.settings.compile is None else self.settings.compile
 
     def svi(self, backend: Backend | None = None) -> CompiledSVI:
         """What makes the steps; to be asked for once the run is prepared."""
+        return self._svi(self.compile["compile"], inductor if backend is None else backend)
+
+    def svi_of_rest(self) -> CompiledSVI | None:
+        """What makes the steps on the smaller batches that epochs end with, if not :meth:`svi`:
+        in eager mode, where another graph for so few of them would not pay."""
+        apart = self.compile["compile"] and not self.compile["compile_rest"]
+        return self._svi(compile=False) if apart else None
+
+    def is_rest(self, batches: Tensor) -> bool:
+        """Whether these are smaller than others."""
+        return batches.shape[1] < min(self.settings.batch_size, len(self.data))
+
+    def _svi(self, compile: bool, backend: Backend = inductor) -> CompiledSVI:
         settings = self.settings
         return CompiledSVI(
             self.pair.model,
@@ -117,8 +139,9 @@ class Run:
             settings.objective,
             clip_norm=settings.clip_norm,
             per_datum=True,
-            compile=self.compile,
-            backend=inductor if backend is None else backend,
+            bfloat16=settings.bfloat16,
+            compile=compile,
+            backend=backend,
         )
 
     # -- the run ------------------------------------------------------------------------------
@@ -269,8 +292,9 @@ class Run:
             "binarisation": repr(self.data.binarisation),
             "batch_size": self.settings.batch_size,
             "clip_norm": self.settings.clip_norm,
+            "bfloat16": self.settings.bfloat16,
             "seed": self.settings.seed,
-            "compile": self.compile,
+            **self.compile,
             # A schedule is made for a number of epochs; without one a run can be prolonged.
             "epochs": None if self.schedule is None else self.settings.epochs,
         }
@@ -287,13 +311,13 @@ class Run:
             for begun in range(1, epoch + (step > 0) + 1):
                 self.settings.before_epoch(begun)
         if self.settings.compile is None:
-            self.compile = saved["settings"].get("compile", False)
+            self.compile = {key: saved["settings"].get(key, False) for key in self.compile}
         self._check_settings(saved["settings"], checkpoints)
         self.state.load(saved)
 
     def _check_settings(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
-        own = self.described()
-        differing = [k for k in own if k != "compile" and own[k] != saved.get(k)]
+        own, saved = self.described(), _ALWAYS_BEFORE | saved
+        differing = [k for k in own if k not in self.compile and own[k] != saved.get(k)]
         if differing:
             told = "; ".join(f"{key}: {own[key]} here, {saved.get(key)} there" for key in differing)
             raise CheckpointError(

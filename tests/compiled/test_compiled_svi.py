@@ -492,11 +492,11 @@ def test_a_parameter_resized_later() -> None:
         svi.step(some_data())
 
 
-def test_an_optimizer_of_another_pairs_parameters() -> None:
+@pytest.mark.parametrize("options", [{"backend": replay}, {"compile": False}], ids=str)
+def test_an_optimizer_of_another_pairs_parameters(options: dict[str, Any]) -> None:
     pair = small_vae()
-    svi = CompiledSVI(
-        pair.model, pair.guide, adam(small_vae().parameters()), ELBO(), backend=replay
-    )
+    others = adam(small_vae().parameters())
+    svi = CompiledSVI(pair.model, pair.guide, others, ELBO(), **options)
     with pytest.raises(ValueError, match="none of which has a gradient"):
         svi.step(some_data())
 

@@ -94,7 +94,7 @@ def test_a_run_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     check_identical(resumed, whole)
 
 
-@pytest.mark.parametrize(("epochs", "compiled"), [(3, False), (700, True)])
+@pytest.mark.parametrize(("epochs", "compiled"), [(999, False), (1000, True)])
 def test_it_compiles_where_that_pays(
     epochs: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +109,39 @@ def test_it_compiles_where_that_pays(
     with pytest.raises(InterruptedError):
         train(epochs=epochs, compile=None)
     assert asked == [compiled]
+
+
+def test_too_few_smaller_batches_to_pay_for_compiling_are_eager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a run broken off goes on so, bit for bit, though what is left of it is shorter."""
+    module = sys.modules["pyro_vae.training.run"]
+    monkeypatch.setattr(module, "_COMPILING_PAYS", 6)
+    made: list[tuple[bool, list[Tensor]]] = []
+
+    class Spy(CompiledSVI):
+        def run(self, data: Any, batches: Any, *args: Any, **options: Any) -> Tensor:
+            made.append((self.compiled, batches))
+            return super().run(data, batches, *args, **options)
+
+    monkeypatch.setattr(module, "CompiledSVI", Spy)
+    options: dict[str, Any] = {"batch_size": 64, "compile": None, "schedule": step_decay(0.5)}
+    _, whole = train(tmp_path / "whole", **options)
+    assert {(compiled, batches.shape[1]) for compiled, batches in made} == {(True, 64), (False, 8)}
+    assert sum(len(batches) for compiled, batches in made if not compiled) == 3
+
+    def stop(epoch: int) -> None:
+        if epoch == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(tmp_path / "part", before_epoch=stop, **options)
+    monkeypatch.setattr(module, "_COMPILING_PAYS", 1)
+    _, resumed = train(tmp_path / "part", seed=5, **options)
+    check_identical(resumed, whole)
+    _, eager = train(**options | {"compile": False})
+    for name, value in eager.items():
+        torch.testing.assert_close(whole[name], value, rtol=1e-3, atol=1e-4)
 
 
 class UpToFour(MeanModel):

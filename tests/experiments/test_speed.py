@@ -354,7 +354,9 @@ def test_a_wrong_command_says_what_is_expected(
     assert re.search(told, capsys.readouterr().err)
 
 
-def test_a_quick_run_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quick_run_from_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, page = tmp_path / "run", tmp_path / "docs" / "speed.md"
     command = ["speed", "--quick", "--cases", "a", "--contenders", "eager,pyro"]
     command += ["--out", str(folder), "--publish", str(page)]
@@ -378,6 +380,13 @@ def test_a_quick_run_from_one_command(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(command) == 0
     assert "measured already" in capsys.readouterr().out
     assert json.loads((folder / "results.json").read_text(encoding="utf-8")) == results
+
+    # Broken off before it could report: the cases measured are not measured again.
+    (folder / "results.json").unlink()
+    monkeypatch.setattr(experiment, "measure_case", None)
+    assert main(command) == 0
+    again = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert again["cases"] == results["cases"]
 
 
 @pytest.mark.slow

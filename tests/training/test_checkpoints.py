@@ -465,9 +465,25 @@ def test_checkpoints_of_the_first_version_are_read(tmp_path: Path) -> None:
         "batch_size": 80,
         "clip_norm": None,
         "seed": 1,
+        "bfloat16": False,
         "compile": False,
+        "compile_rest": False,
         "epochs": 2,
     }
+
+
+def test_settings_that_came_later_are_not_missed(tmp_path: Path) -> None:
+    whole, resumed = small_vae(), small_vae(seed=5)
+    train(tmp_path, whole, epochs=2)
+    path = Checkpoints(tmp_path).paths()[-1]
+    state = torch.load(path)
+    for key in ("bfloat16", "compile_rest"):
+        del state["settings"][key]
+    torch.save(state, path)
+    train(tmp_path, resumed, epochs=2)
+    assert identical(weights(resumed), weights(whole))
+    with pytest.raises(CheckpointError, match="bfloat16: True here, False there"):
+        train(tmp_path, small_vae(), epochs=2, bfloat16=True)
     assert state["position"] == [2, 0]
     assert state["sums"] == [0.0, 0, 0.0]
     assert state["best"] is None

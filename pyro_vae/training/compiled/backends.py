@@ -39,8 +39,26 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
         warnings.simplefilter("ignore")  # torch's, of its own code
         from torch._inductor import compile as compile_graph
 
-        run = compile_graph(graph, list(inputs), options=_OPTIONS)
-        return _captured(run, inputs) if inputs[0].is_cuda else run
+        if inputs[0].is_cuda:
+            return _captured(compile_graph(graph, list(inputs), options=_OPTIONS), inputs)
+        return compile_graph(_unmarked(graph), list(inputs), options=_OPTIONS | _on_processor())
+
+
+def _on_processor() -> dict[str, Any]:
+    from pyro_vae.training.compiled.products import BiasesApart  # imports TorchInductor
+
+    return {
+        # What calls the kernels is in C++ too: in Python it takes as long as a small product.
+        "cpp_wrapper": True,
+        "post_grad_custom_post_pass": BiasesApart(),
+    }
+
+
+def _unmarked(graph: GraphModule) -> GraphModule:
+    """The graph without the values of its recording, which TorchInductor would take for its own."""
+    for node in graph.graph.nodes:
+        node.meta.pop("val", None)
+    return graph
 
 
 def _captured(run: Callable[..., Any], inputs: list[Tensor]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyro_vae.training.compiled.backends import Backend, replay
 from pyro_vae.training.compiled.calls import Call, Source
-from pyro_vae.training.compiled.eager import Eager, differentiate, loss_of
+from pyro_vae.training.compiled.eager import Eager, no_gradient
 from pyro_vae.training.compiled.gradient import Graph, record, record_pair, with_numbers_apart
 from pyro_vae.training.compiled.programs import (
     UntraceableError,
@@ -168,7 +168,7 @@ class Compiler:
         def run(model: Any, guide: Any) -> list[Tensor]:
             with self._annealed_by(self._scalars.unbind()) as floats:
                 args, kwargs = call.rebuilt(call.tensors, floats)
-                return [loss_of(eager.objective, model, guide, *args, **kwargs)]
+                return [eager.loss(model, guide, *args, **kwargs)]
 
         with self._unchanged():
             graph = record_pair(run, eager.model, eager.guide, inputs)
@@ -181,7 +181,7 @@ class Compiler:
         def run(model: Any, guide: Any) -> list[Tensor]:
             with self._annealed_by(self._scalars.unbind()) as floats:
                 args, kwargs = call.rebuilt(arguments, floats)
-                loss = differentiate(eager.objective, model, guide, *args, **kwargs)
+                loss = eager.differentiate(model, guide, *args, **kwargs)
             trained.extend(p for p in eager.parameters if p.grad is not None)
             gradients = [p.grad for p in trained if p.grad is not None]
             return [loss, *gradients]
@@ -192,11 +192,7 @@ class Compiler:
             inputs = [*eager.parameters, self._scalars, *arguments]
             graph = record_pair(run, eager.model, eager.guide, inputs)
         if not trained:
-            raise ValueError(
-                "optimizer: expected the parameters that the model and the guide use; got others, "
-                "none of which has a gradient. Make the optimizer of this pair's parameters; "
-                "pyro.clear_param_store() if others of the same names are in Pyro's store."
-            )
+            raise no_gradient()
         gradient = Gradient(graph, eager.parameters, trained)
         self._check(gradient, call, arguments)
         return gradient
@@ -207,7 +203,7 @@ class Compiler:
         args, kwargs = call.rebuilt(flipped, call.floats)
         eager = self._eager
         with self._unchanged():
-            expected = float(loss_of(eager.objective, eager.model, eager.guide, *args, **kwargs))
+            expected = float(eager.loss(eager.model, eager.guide, *args, **kwargs))
         with self._unchanged(), torch.no_grad():
             values = {id(p): p.detach() for p in gradient.trained}
             loss = float(gradient(values, self._scalars, flipped)[0])

@@ -14,7 +14,7 @@ from pyro_vae.data import Examples
 from pyro_vae.training.compiled.backends import Backend, inductor
 from pyro_vae.training.compiled.calls import Call, Source
 from pyro_vae.training.compiled.compiler import Compiler, NoStateError
-from pyro_vae.training.compiled.eager import Eager, loss_of
+from pyro_vae.training.compiled.eager import Eager
 from pyro_vae.training.compiled.programs import UntraceableError, modules_of, restored
 
 __all__ = ["CompiledSVI"]
@@ -49,6 +49,8 @@ class CompiledSVI:
         clip_norm: the largest norm of the gradient; a longer one is scaled to it.
         per_datum: differentiate the loss divided by the length of the first argument, instead of
             the sum over the batch. The loss reported is the sum in any case.
+        bfloat16: multiply matrices and convolve in bfloat16, as fast GPUs and some processors do;
+            parameters, activations, samples and log-probabilities stay in float32.
         compile: ``False`` runs every step eagerly.
         backend: carries out the recorded graph; TorchInductor by default.
 
@@ -72,6 +74,7 @@ class CompiledSVI:
         *,
         clip_norm: float | None = None,
         per_datum: bool = False,
+        bfloat16: bool = False,
         compile: bool = True,
         backend: Backend = inductor,
     ) -> None:
@@ -80,7 +83,7 @@ class CompiledSVI:
                 f"optimizer: expected one of torch.optim; got {type(optimizer).__name__}. Pass "
                 "e.g. torch.optim.Adam(parameters, lr=1e-3)."
             )
-        self._eager = Eager(model, guide, optimizer, objective, clip_norm, per_datum)
+        self._eager = Eager(model, guide, optimizer, objective, clip_norm, per_datum, bfloat16)
         self._modules = modules_of(model, guide)
         self._known = self._parameters()
         self.compiler = Compiler(self._eager, backend) if compile else None
@@ -163,8 +166,7 @@ class CompiledSVI:
                 return self.compiler.loss(call)
             except UntraceableError as error:
                 self._fall_back(error)
-        eager = self._eager
-        return loss_of(eager.objective, eager.model, eager.guide, *args, **kwargs)
+        return self._eager.loss(self._eager.model, self._eager.guide, *args, **kwargs)
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """The term of the loss or gradient that is not finite on a batch, with the random numbers
