@@ -45,12 +45,12 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
 
 
 def _on_processor() -> dict[str, Any]:
-    from pyro_vae.training.compiled.products import BiasesApart  # imports TorchInductor
+    from pyro_vae.training.compiled.products import ProductsApart  # imports TorchInductor
 
     return {
         # What calls the kernels is in C++ too: in Python it takes as long as a small product.
         "cpp_wrapper": True,
-        "post_grad_custom_post_pass": BiasesApart(),
+        "post_grad_custom_post_pass": ProductsApart(),
     }
 
 
