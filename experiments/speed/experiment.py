@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from experiments.run_folder import RunFolder, write_json, write_text
 from experiments.speed.cases import CASES, Case
 from experiments.speed.config import GROWTH, Config, chosen_cases
-from experiments.speed.contenders import CONTENDERS, default_contenders
+from experiments.speed.contenders import CONTENDERS, OURS, default_contenders
 from experiments.speed.figures import draw
 from experiments.speed.inputs import make_inputs
 from experiments.speed.limit import case_limit, peak
 from experiments.speed.machine import describe
-from experiments.speed.measure import MEASURED, measure_case
+from experiments.speed.measure import MEASURED, measure_case, profiled_case
 from experiments.speed.report import report
 from pyro_vae import data as datasets
 
@@ -113,12 +113,21 @@ def _measure_case(
     else:
         inputs, logs = make_inputs(case, images), root / "logs" / name
         timed = measure_case(case, inputs, config, contenders, blocks, logs)
-        limit = case_limit(case, rates, config.measured_on)
-        found = {"case": asdict(case), "limit": limit, "contenders": timed}
+        found = {
+            "case": asdict(case),
+            "limit": case_limit(case, rates, config.measured_on),
+            "profile": profiled_case(case, inputs, logs) if _is_profiled(case, config) else None,
+            "contenders": timed,
+        }
         write_json(path, found)
     for key, result in found["contenders"].items():
         print(f"  {_line(key, result)}", flush=True)
     return found
+
+
+def _is_profiled(case: Case, config: Config) -> bool:
+    """Our step in a case of its own, on a processor; not each point of the growth curves."""
+    return OURS in config.contenders and case.name in CASES and config.measured_on == "cpu"
 
 
 def _only(found: Found, contenders: tuple[str, ...]) -> Found:

@@ -13,18 +13,20 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from experiments.speed.cases import Case
 from experiments.speed.check import Check
 from experiments.speed.config import Config
-from experiments.speed.contenders import CONTENDERS
+from experiments.speed.contenders import CONTENDERS, OURS
 from experiments.speed.inputs import Inputs
 from experiments.speed.process import Absent, ContenderProcess
 from experiments.speed.reference import reference_losses
 from experiments.speed.spread import median
 
-__all__ = ["FAILED", "MEASURED", "block_steps", "in_turn", "measure_case"]
+__all__ = ["FAILED", "MEASURED", "block_steps", "in_turn", "measure_case", "profiled_case"]
 
 MEASURED, FAILED = "measured", "failed"
 
 _REFERENCE_DRAWS = 3  # for each of a contender's: its error is common to all checks of a case
 _FIRST_STEPS = 50  # untimed: enough to learn something, and to know how long a step takes
+
+_PROFILED_STEPS = 200
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -101,6 +103,27 @@ def measure_case(
         for entrant in entrants:
             _start_again(entrant, message, logs, folder)
     return {entrant.key: entrant.found for entrant in entrants}
+
+
+def profiled_case(case: Case, inputs: Inputs, logs: Path) -> dict[str, float] | None:
+    """Milliseconds of our step on a processor by ``PARTS``; ``None`` where it cannot be profiled.
+
+    From a process of its own, whose kernels are compiled to be told apart, which takes some time.
+    """
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        inputs.save(folder / "inputs.npz")
+        given = {"case": asdict(case), "inputs": str(folder / "inputs.npz"), "device": "cpu"}
+        log = logs / "profile.log"
+        try:
+            with ContenderProcess(OURS, log, folder / "cache", apart=True) as process:
+                process.wait_until_ready()
+                process.ask("prepare", **given)
+                process.ask("first_call")
+                process.ask("run", steps=_PROFILED_STEPS)
+                return process.ask("profile", steps=_PROFILED_STEPS)["milliseconds"]
+        except Absent:
+            return None
 
 
 def in_turn(those: Sequence[T], rounds: int) -> Iterator[T]:

@@ -32,9 +32,10 @@ class ContenderProcess:
         key: the contender.
         log: where its messages go.
         cache: where its compiler keeps what it compiled; an empty folder for a cold start.
+        apart: whether a profile is to tell compiled kernels apart.
     """
 
-    def __init__(self, key: str, log: Path, cache: Path) -> None:
+    def __init__(self, key: str, log: Path, cache: Path, apart: bool = False) -> None:
         self._log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as messages:
@@ -43,7 +44,7 @@ class ContenderProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=messages,
-                env=_environment(cache),
+                env=_environment(cache, apart),
                 text=True,
                 encoding="utf-8",
             )
@@ -107,12 +108,13 @@ class ContenderProcess:
         return Absent(CRASHED, f"its process ended with status {code}{last}")
 
 
-def _environment(cache: Path) -> dict[str, str]:
+def _environment(cache: Path, apart: bool) -> dict[str, str]:
     """This package importable, compilers' caches in ``cache``, and JAX on the processor."""
     root = str(Path(experiments.__path__[0]).parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "TORCHINDUCTOR_CACHE_DIR": str(cache),
+        "TORCHINDUCTOR_CPP_ENABLE_KERNEL_PROFILE": str(int(apart)),
         "JAX_PLATFORMS": "cpu",
     }

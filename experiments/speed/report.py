@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.speed.breakdown import PARTS
 from experiments.speed.cases import CASES, LEARNING_RATE, VARIANCE
 from experiments.speed.config import Config
 from experiments.speed.contenders import CONTENDERS, OURS
@@ -38,7 +39,7 @@ def report(config: Config, results: Found, captions: Mapping[str, str]) -> str:
         parts += ["## Growth", _growth(config, results["growth"])]
     if cases or results["growth"]:
         every = [*cases.values(), *results["growth"]]
-        parts += ["## The limit", _limit(results["peak"], cases)]
+        parts += ["## The limit", _limit(results["peak"], cases), *_profile(cases)]
         parts += ["## What the numbers are", _meaning(config), _notes(every), _checks(every)]
     parts += ["## What was run", _settings(config, results)]
     if captions:
@@ -186,6 +187,34 @@ def _limit(peak: Mapping[str, float], cases: Found) -> str:
         "neither."
     )
     return f"{text}\n\n{_table(head, rows, 'lrrr')}" if rows else text
+
+
+def _profile(cases: Found) -> list[str]:
+    profiles = {name: case["profile"] for name, case in cases.items() if case.get("profile")}
+    if not profiles:
+        return []
+    rows = [
+        [
+            label,
+            *(
+                f"{p[part]:.3f} ({100 * p[part] / sum(p.values()):.0f} %)"
+                for p in profiles.values()
+            ),
+        ]
+        for part, label in PARTS.items()
+    ]
+    rows.append(["limit: matrix products", *(_number(_limit_of(cases[name])) for name in profiles)])
+    text = (
+        "Our compiled step under torch's profiler, which itself takes some time: milliseconds of "
+        "the thread that calls, and their share."
+    )
+    head = ["part", *(f"({name})" for name in profiles)]
+    table = _table(head, rows, "l" + "r" * len(profiles))
+    return ["## Where the time of our step goes", text, table]
+
+
+def _limit_of(case: Found) -> float:
+    return case["limit"]["milliseconds"]
 
 
 def _meaning(config: Config) -> str:

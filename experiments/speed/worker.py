@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from experiments.speed.breakdown import profile_of_steps
 from experiments.speed.cases import case_of
 from experiments.speed.contenders import CONTENDERS, Contender, LeftOut
 from experiments.speed.inputs import Inputs
@@ -61,6 +62,11 @@ class Worker:
         """Steps on random batches, and their time; drawing the indices is not in it."""
         batches = self._random.integers(self._count, size=(steps, self._case.batch))
         return {"seconds": self._timed(lambda: self._contender.steps(batches))}
+
+    def profile(self, steps: int) -> dict[str, Any]:
+        """Where the time of steps goes."""
+        batches = self._random.integers(self._count, size=(steps, self._case.batch))
+        return {"milliseconds": profile_of_steps(lambda: self._contender.steps(batches), steps)}
 
     def memory(self) -> dict[str, Any]:
         """The most memory so far, in MiB: of the GPU where it is used, else this process's, less
