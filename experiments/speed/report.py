@@ -194,13 +194,7 @@ def _profile(cases: Found) -> list[str]:
     if not profiles:
         return []
     rows = [
-        [
-            label,
-            *(
-                f"{p[part]:.3f} ({100 * p[part] / sum(p.values()):.0f} %)"
-                for p in profiles.values()
-            ),
-        ]
+        [label, *(_share(profile[part], sum(profile.values())) for profile in profiles.values())]
         for part, label in PARTS.items()
     ]
     rows.append(["limit: matrix products", *(_number(_limit_of(cases[name])) for name in profiles)])
@@ -215,6 +209,10 @@ def _profile(cases: Found) -> list[str]:
 
 def _limit_of(case: Found) -> float:
     return case["limit"]["milliseconds"]
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part:.3f} ({100 * part / whole:.0f} %)"
 
 
 def _meaning(config: Config) -> str:

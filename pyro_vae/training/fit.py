@@ -82,7 +82,7 @@ def fit(
         checkpoints: a folder for checkpoints.
         checkpoint_every: steps between checkpoints; one is written after every epoch anyhow.
         compile: run the steps compiled (:class:`CompiledSVI`), or in eager mode; by default
-            compiled where the run has 2,000 steps or more, which pay for the compiling, or where
+            compiled where the run has 4,000 steps or more, which pay for the compiling, or where
             the run's checkpoints were made so. The smaller batches that epochs end with are then
             eager, unless there are as many of them. A NaN is found some steps later, and traced
             back.

@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from pyro_vae import ELBO, IWAE, NonFiniteError, ShapeError
 from pyro_vae.training import CompiledSVI
 from pyro_vae.training.compiled import replay
-from tests.compiled.pairs import Counting, adam, small_vae, some_data, weights
+from pyro_vae.training.compiled import step as step_module
+from tests.compiled.pairs import Counting, adam, check_same, small_vae, some_data, weights
 from tests.objectives.pairs import function_guide, function_model
 
 
@@ -41,6 +42,22 @@ def compiled(pair: Any = None, objective: Any = None, **options: Any) -> Compile
 
 def eager(*args: Any, **options: Any) -> CompiledSVI:
     return compiled(*args, compile=False, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}], ids=str)
+def test_large_parameters_lie_by_themselves_and_are_updated_alike(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "_LARGE", 9)
+    check_same(small_vae, ELBO, some_data(), optimizer=adam, **options)
+    pair = small_vae()
+    svi = compiled(pair)
+    for _ in range(2):
+        svi.step(some_data())
+    where = [p.untyped_storage().data_ptr() for p in pair.parameters() if p.numel() > 9]
+    small = {p.untyped_storage().data_ptr() for p in pair.parameters() if p.numel() <= 9}
+    assert len(where) == len(set(where)) > 1
+    assert len(small) == 1
 
 
 # --- graphs are made once ----------------------------------------------------------------------

@@ -94,7 +94,7 @@ def test_a_run_goes_on_as_it_was_begun(tmp_path: Path) -> None:
     check_identical(resumed, whole)
 
 
-@pytest.mark.parametrize(("epochs", "compiled"), [(999, False), (1000, True)])
+@pytest.mark.parametrize(("epochs", "compiled"), [(1999, False), (2000, True)])
 def test_it_compiles_where_that_pays(
     epochs: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.command_line import main
 from experiments.speed import experiment, measure
+from experiments.speed.breakdown import grouped
 from experiments.speed.cases import CASES, Case, case_of, growth_cases, layers, shrunk
 from experiments.speed.check import Check
 from experiments.speed.config import Config, chosen_cases
@@ -287,6 +288,25 @@ def test_goals_are_judged_from_the_numbers() -> None:
     assert ("c100", "≤ 1.5× the limit") not in found
 
 
+def test_a_profile_is_added_up_by_what_is_computed() -> None:
+    events = [
+        ("aoti_torch_cpu_mm_out", 5.0),
+        ("graph_0_cpp_fused_relu_1", 3.0),
+        ("graph_0_cpp_fused_add_copy__where_2", 2.0),
+        ("aten::normal_", 1.0),
+        ("aoti_torch_cpu_normal_functional", 0.5),
+        ("## Call CompiledFxGraph None ##", 4.0),
+        ("aten::copy_", 0.25),
+    ]
+    assert grouped(events) == {
+        "products": 5.0,
+        "random": 1.5,
+        "update": 2.0,
+        "loops": 3.0,
+        "rest": 4.25,
+    }
+
+
 def test_when_compiling_pays() -> None:
     contenders = made_up()["cases"]["a"]["contenders"]
     assert steps_until_compiling_pays(contenders) == pytest.approx(2000 / (5 - 1))
@@ -395,6 +415,8 @@ def test_contenders_that_compile_compute_the_same_loss(tmp_path: Path) -> None:
     command = ["speed", "--quick", "--cases", "b,d", "--contenders", contenders]
     assert main([*command, "--out", str(tmp_path)]) == 0
     cases = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["cases"]
+    assert all(sum(case["profile"].values()) > 0 for case in cases.values())
+    assert "Where the time of our step goes" in (tmp_path / "report.md").read_text()
     statuses = {
         (name, key): found["status"]
         for name, case in cases.items()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from pyro_vae.training.compiled.memory import keep_freed_memory
+
 __all__ = ["Backend", "inductor", "replay"]
 
 Backend = Callable[[GraphModule, list[Tensor]], Callable[..., Any]]
@@ -41,6 +43,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
 
         if inputs[0].is_cuda:
             return _captured(compile_graph(graph, list(inputs), options=_OPTIONS), inputs)
+        keep_freed_memory()
         return compile_graph(_unmarked(graph), list(inputs), options=_OPTIONS | _on_processor())
 
 

@@ -19,6 +19,9 @@ from pyro_vae.training.compiled.update import ELEMENTWISE, state_keys, updated
 __all__ = ["Block", "Gradient", "Storage", "in_place", "lacks_state", "whole_step"]
 
 
+_LARGE = 1 << 15  # elements
+
+
 @dataclass(frozen=True)
 class Gradient:
     """The loss of a pair and its gradient: a graph of ``[*parameters, scalars, *arguments]``.
@@ -80,8 +83,10 @@ class Storage:
         self.blocks: list[Block] = []
         for index, group in enumerate(optimizer.param_groups):
             own = [p for p in group["params"] if id(p) in trained]
-            for _, alike in groupby(sorted(own, key=_kind), key=_kind):
-                self.blocks.append(self._block(index, list(alike)))
+            large = [p for p in own if _is_large(p)]
+            small = sorted((p for p in own if not _is_large(p)), key=_kind)
+            alike = [list(found) for _, found in groupby(small, key=_kind)]
+            self.blocks += [self._block(index, block) for block in (*alike, *([p] for p in large))]
         self._pointers = self._where()
 
     @property
@@ -121,6 +126,11 @@ class Storage:
                 moments.pop(key, None)
         values = layout.gather(parameters)
         return Block(index, parameters, layout, values, moments, counts)
+
+
+def _is_large(parameter: Tensor) -> bool:
+    """Whether to lay its gradient beside the others' would take longer than a loop of its own."""
+    return parameter.device.type == "cpu" and parameter.numel() > _LARGE
 
 
 def _kind(parameter: Tensor) -> str:

@@ -26,8 +26,8 @@ class Layout:
         """For tensors of these shapes."""
         starts, size = [], 0
         for tensor in tensors:
-            starts.append(size)
-            size += -(-max(tensor.numel(), 1) // _ALIGN) * _ALIGN
+            starts.append(-(-size // _ALIGN) * _ALIGN)
+            size = starts[-1] + tensor.numel()
         return cls(tuple(tensor.shape for tensor in tensors), tuple(starts), size)
 
     def views(self, flat: Tensor) -> list[Tensor]:
