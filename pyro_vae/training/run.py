@@ -31,7 +31,7 @@ from pyro_vae.vae import Pair
 
 __all__ = ["Pace", "Run", "Settings"]
 
-_COMPILING_PAYS = 4000  # steps: more than save the time of compiling from a warm cache
+_COMPILING_PAYS = 4000  # steps; docs/results/speed.md has from how many on it pays, case by case
 _ALWAYS_BEFORE = {"bfloat16": False}  # what checkpoints did not say before it could be chosen
 _SECONDS_AT_ONCE = 0.5
 
