@@ -18,8 +18,8 @@ def keep_freed_memory() -> None:
     """Ask the C library to keep up to a GiB that is freed, in this process, from now on.
 
     glibc gives large blocks back to the system as soon as they are free. A step whose intermediate
-    results are some megabytes each would get them anew, page by page, every time: at 50 particles
-    that is more than half of its time. Where there is no glibc nothing happens.
+    results are some megabytes each, as with many particles, would get them anew every time, page by
+    page. Where there is no glibc nothing happens.
     """
     with suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
