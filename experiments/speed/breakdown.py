@@ -35,7 +35,9 @@ def grouped(events: Iterable[tuple[str, float]]) -> dict[str, float]:
 
 
 def _part(event: str) -> str:
-    if "mm_out" in event or event in ("aten::mm", "aten::addmm", "aten::bmm"):
+    if any(name in event for name in ("mm_out", "linear_pointwise")):
+        return "products"
+    if event in ("aten::mm", "aten::addmm", "aten::bmm"):
         return "products"
     if "cpp_fused" in event:
         return "update" if "copy_" in event else "loops"  # it alone writes in place

@@ -10,7 +10,15 @@ from experiments.speed.contenders import CONTENDERS, OURS
 from experiments.speed.measure import MEASURED
 from experiments.speed.spread import median, median_interval, ratios
 
-__all__ = ["GOALS", "Goal", "Verdict", "speedup", "steps_until_compiling_pays", "verdicts"]
+__all__ = [
+    "GOALS",
+    "Goal",
+    "Verdict",
+    "allowed_milliseconds",
+    "speedup",
+    "steps_until_compiling_pays",
+    "verdicts",
+]
 
 Found = Mapping[str, Any]
 
@@ -30,12 +38,18 @@ class Goal:
         return f"≥ {self.factor:g}× as fast as {CONTENDERS[self.contender].label}"
 
 
-GOALS = (
-    Goal(("a", "b"), 8.0, "pyro"),
-    Goal(("a", "b", "c2", "c100"), 1.5, "torch_compile"),
-    Goal(("a", "b", "c2", "c100"), 1.0, "numpyro_scan"),
-    Goal(("c2", "c100"), 1.5, None),
-)
+_ALL = ("a", "b", "c2", "c100")
+
+GOALS = {
+    "cpu": (
+        Goal(("a", "b"), 8.0, "pyro"),
+        Goal(_ALL, 1.5, "torch_compile"),
+        Goal(_ALL, 1.0, "numpyro_scan"),
+        Goal(("c2", "c100"), 1.5, None),
+    ),
+    "cuda": (Goal(_ALL, 15.0, "pyro"), Goal(_ALL, 0.95, "cuda_graph")),
+}
+"""By the device that is measured."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +78,22 @@ class Verdict:
         return f"missed by a factor {max(quotient, 1 / quotient):.2f}"
 
 
-def verdicts(cases: Mapping[str, Found]) -> list[Verdict]:
-    """Every goal in every case of it that was run."""
+def verdicts(cases: Mapping[str, Found], device: str) -> list[Verdict]:
+    """Every goal for ``"cpu"`` or ``"cuda"`` in every case of it that was run."""
     return [
         Verdict(goal, name, _found(goal, cases[name]))
-        for goal in GOALS
+        for goal in GOALS[device]
         for name in goal.cases
         if name in cases
     ]
+
+
+def allowed_milliseconds(goal: Goal, case: Found) -> float | None:
+    """A step of ours that takes this long reaches the goal, from medians."""
+    if goal.contender is None:
+        return goal.factor * float(case["limit"]["milliseconds"])
+    other = _measured(case["contenders"], goal.contender)
+    return None if other is None else other["median_milliseconds"] / goal.factor
 
 
 def speedup(contenders: Mapping[str, Found], key: str) -> tuple[float, float, float] | None:

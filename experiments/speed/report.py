@@ -10,7 +10,9 @@ from experiments.speed.cases import CASES, LEARNING_RATE, VARIANCE
 from experiments.speed.config import Config
 from experiments.speed.contenders import CONTENDERS, OURS
 from experiments.speed.goals import Verdict, speedup, steps_until_compiling_pays, verdicts
+from experiments.speed.markdown import factor, number, table
 from experiments.speed.measure import MEASURED
+from experiments.speed.missed import missed
 from experiments.speed.spread import quartiles
 
 __all__ = ["report"]
@@ -32,7 +34,8 @@ def report(config: Config, results: Found, captions: Mapping[str, str]) -> str:
     if config.quick:
         parts.append("**A quick run: networks and blocks too small for the numbers to mean much.**")
     if cases:
-        parts += ["## Goals", _goals(verdicts(cases)), "## Times"]
+        found = verdicts(cases, config.measured_on)
+        parts += ["## Goals", _goals(found), *missed(found, cases, config.measured_on), "## Times"]
         parts += [_case(name, case) for name, case in cases.items()]
         parts += _compiling(cases)
     if results["growth"]:
@@ -75,10 +78,10 @@ def _question(config: Config, cases: Found) -> str:
 
 def _goals(found: Sequence[Verdict]) -> str:
     rows = [
-        [f"({v.case})", str(v.goal), _factor(v.found), f"**{v}**" if v.reached is False else str(v)]
+        [f"({v.case})", str(v.goal), factor(v.found), f"**{v}**" if v.reached is False else str(v)]
         for v in found
     ]
-    return _table(["case", "goal", "found [95 % interval]", "verdict"], rows, "llrl")
+    return table(["case", "goal", "found [95 % interval]", "verdict"], rows, "llrl")
 
 
 # -- times ----------------------------------------------------------------------------------------
@@ -88,7 +91,7 @@ def _case(name: str, case: Found) -> str:
     contenders = case["contenders"]
     rows = [_time_row(key, contenders) for key in CONTENDERS if key in contenders]
     limit = case["limit"]["milliseconds"]
-    rows.append(["*limit: matrix products alone*", _number(limit), "", "", "", ""])
+    rows.append(["*limit: matrix products alone*", number(limit), "", "", "", ""])
     head = [
         "contender",
         "ms a step",
@@ -97,7 +100,7 @@ def _case(name: str, case: Found) -> str:
         "peak memory, MiB",
         "first call, s",
     ]
-    return f"**({name})** {case['case']['about']}\n\n{_table(head, rows, 'lrrrrr')}"
+    return f"**({name})** {case['case']['about']}\n\n{table(head, rows, 'lrrrrr')}"
 
 
 def _time_row(key: str, contenders: Found) -> Row:
@@ -107,9 +110,9 @@ def _time_row(key: str, contenders: Found) -> Row:
     low, high = quartiles(found["milliseconds"])
     return [
         f"**{label}**" if key == OURS else label,
-        _number(found["median_milliseconds"]),
-        f"{_number(low)}–{_number(high)}",
-        "1" if key == OURS else _factor(speedup(contenders, key)),
+        number(found["median_milliseconds"]),
+        f"{number(low)}–{number(high)}",
+        "1" if key == OURS else factor(speedup(contenders, key)),
         "–" if found["memory_mib"] is None else f"{found['memory_mib']:.0f}",
         f"{found['first_call_seconds']:.1f}",
     ]
@@ -130,7 +133,7 @@ def _compiling(cases: Found) -> list[str]:
         "the first one has compiled. A compiled run as a whole is faster than our eager mode from "
         "this many steps on, the cold first call included."
     )
-    return ["## When compiling pays", text, _table(head, rows, "llrrr")]
+    return ["## When compiling pays", text, table(head, rows, "llrrr")]
 
 
 def _compiling_row(name: str, key: str, found: Found, contenders: Found) -> Row:
@@ -151,17 +154,17 @@ def _growth(config: Config, points: Sequence[Found]) -> str:
         [
             f"{point['axis']} {point['value']}",
             *(_median(point["contenders"][key]) for key in keys),
-            _number(point["limit"]["milliseconds"]),
+            number(point["limit"]["milliseconds"]),
         ]
         for point in points
     ]
     head = ["case (a) with", *(CONTENDERS[key].label for key in keys), "limit"]
-    return "Milliseconds a step, medians.\n\n" + _table(head, rows, "l" + "r" * (len(head) - 1))
+    return "Milliseconds a step, medians.\n\n" + table(head, rows, "l" + "r" * (len(head) - 1))
 
 
 def _median(found: Found) -> str:
     measured = found["status"] == MEASURED
-    return _number(found["median_milliseconds"]) if measured else str(found["status"])
+    return number(found["median_milliseconds"]) if measured else str(found["status"])
 
 
 # -- the limit, and what the numbers are ----------------------------------------------------------
@@ -173,8 +176,8 @@ def _limit(peak: Mapping[str, float], cases: Found) -> str:
         [
             f"({name})",
             f"{case['limit']['flops'] / 1e6:.1f}",
-            _number(case["limit"]["milliseconds"]),
-            _number(case["limit"]["same_shapes_milliseconds"]),
+            number(case["limit"]["milliseconds"]),
+            number(case["limit"]["same_shapes_milliseconds"]),
         ]
         for name, case in cases.items()
     ]
@@ -186,7 +189,7 @@ def _limit(peak: Mapping[str, float], cases: Found) -> str:
         "in their own shapes. The rest of a step, elementwise functions and random numbers, is in "
         "neither."
     )
-    return f"{text}\n\n{_table(head, rows, 'lrrr')}" if rows else text
+    return f"{text}\n\n{table(head, rows, 'lrrr')}" if rows else text
 
 
 def _profile(cases: Found) -> list[str]:
@@ -197,14 +200,14 @@ def _profile(cases: Found) -> list[str]:
         [label, *(_share(profile[part], sum(profile.values())) for profile in profiles.values())]
         for part, label in PARTS.items()
     ]
-    rows.append(["limit: matrix products", *(_number(_limit_of(cases[name])) for name in profiles)])
+    rows.append(["limit: matrix products", *(number(_limit_of(cases[name])) for name in profiles)])
     text = (
         "Our compiled step under torch's profiler, which itself takes some time: milliseconds of "
         "the thread that calls, and their share."
     )
     head = ["part", *(f"({name})" for name in profiles)]
-    table = _table(head, rows, "l" + "r" * len(profiles))
-    return ["## Where the time of our step goes", text, table]
+    parts = table(head, rows, "l" + "r" * len(profiles))
+    return ["## Where the time of our step goes", text, parts]
 
 
 def _limit_of(case: Found) -> float:
@@ -270,29 +273,7 @@ def _settings(config: Config, results: Found) -> str:
     if any(CASES[name].pixels for name in config.cases if name in CASES):
         rows.append(["images", "MNIST" if config.data == "mnist" else "random grey values"])
     rows += [list(item) for item in results["machine"].items()]
-    return _table(["", ""], rows, "ll")
-
-
-# -- text -----------------------------------------------------------------------------------------
-
-
-def _table(head: Row, rows: Iterable[Row], alignment: str) -> str:
-    rule = ["---:" if letter == "r" else "---" for letter in alignment]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
-
-
-def _number(value: float) -> str:
-    """Three significant digits."""
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.{2 if value >= 1 else 3}f}" if value >= 0.1 else f"{value:.2g}"
-
-
-def _factor(found: tuple[float, float, float] | None) -> str:
-    if found is None:
-        return "–"
-    middle, low, high = map(_number, found)
-    return f"{middle} [{low}, {high}]"
+    return table(["", ""], rows, "ll")
 
 
 def _escaped(text: str) -> str:

@@ -273,7 +273,7 @@ CONFIG = Config("random", "cpu", False, ("a", "c2", "e"), KEYS)
 
 
 def test_goals_are_judged_from_the_numbers() -> None:
-    found = {(v.case, str(v.goal)): v for v in verdicts(made_up()["cases"])}
+    found = {(v.case, str(v.goal)): v for v in verdicts(made_up()["cases"], "cpu")}
     stock = found["a", "≥ 8× as fast as Pyro SVI"]
     assert stock.found == (9.0, 9.0, 10.0)
     assert (stock.reached, str(stock)) == (True, "reached")
@@ -286,11 +286,15 @@ def test_goals_are_judged_from_the_numbers() -> None:
     assert limit.found == pytest.approx((1.4, 1.3, 1.5))
     assert limit.reached
     assert ("c100", "≤ 1.5× the limit") not in found
+    on_gpu = {(v.case, str(v.goal)): v for v in verdicts(made_up()["cases"], "cuda")}
+    assert not on_gpu["a", "≥ 15× as fast as Pyro SVI"].reached
+    assert on_gpu["a", "≥ 0.95× as fast as PyTorch by hand, CUDA graph"].found is None
 
 
 def test_a_profile_is_added_up_by_what_is_computed() -> None:
     events = [
-        ("aoti_torch_cpu_mm_out", 5.0),
+        ("aoti_torch_cpu_mm_out", 3.0),
+        ("aoti_torch_cpu__linear_pointwise", 2.0),
         ("graph_0_cpp_fused_relu_1", 3.0),
         ("graph_0_cpp_fused_add_copy__where_2", 2.0),
         ("aten::normal_", 1.0),
@@ -319,6 +323,7 @@ def test_the_report_tells_times_goals_and_who_is_missing() -> None:
     text = report(CONFIG, made_up(), {"steps.png": "The steps."})
     assert "| (a) | ≥ 8× as fast as Pyro SVI | 9.00 [9.00, 10.00] | reached |" in text
     assert "| 1.20 [1.10, 1.20] | **missed by a factor 1.25** |" in text
+    assert "torch.compile | 0.800 | 1.00 | 0.150 |\n\nWhat was tried." in text
     assert "| NumPyro, scan | not installed: No module named 'jax' |  |  |  |  |" in text
     assert "| pythae | failed: another loss: 3 \\| 4 |  |  |  |  |" in text
     assert "| **pyro_vae, compiled** | 1.00 | 1.00–1.50 | 1 | 12 | 2.0 |" in text
