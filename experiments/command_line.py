@@ -6,15 +6,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from experiments.iwae_mnist import experiment as iwae_mnist
+from experiments.misconceptions import experiment as misconceptions
 from experiments.posterior_variance import experiment as posterior_variance
 from experiments.run_folder import RunFolderError
 from experiments.speed import experiment as speed
+from experiments.toy2d import experiment as toy2d
 from pyro_vae import CheckpointError, NonFiniteError
 from pyro_vae.data import DataError
 
 __all__ = ["EXPERIMENTS", "main", "parser"]
 
-EXPERIMENTS = {"posterior_variance": posterior_variance, "speed": speed}
+EXPERIMENTS = {
+    "posterior_variance": posterior_variance,
+    "speed": speed,
+    "toy2d": toy2d,
+    "iwae_mnist": iwae_mnist,
+    "misconceptions": misconceptions,
+}
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.
 _EXPECTED = (CheckpointError, DataError, NonFiniteError, OSError, RunFolderError)

@@ -27,7 +27,8 @@ def publish(run: Path, page: Path) -> None:
         shutil.copyfile(figure, folder / figure.name)
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     for found in results["runs"]:
-        found["history"] = [r for r in found["history"] if r["validation"] is not None]
+        if "history" in found:
+            found["history"] = [r for r in found["history"] if r["validation"] is not None]
     write_json(folder / "results.json", results)
     report = (run / "report.md").read_text(encoding="utf-8")
     write_text(page, report.replace("](figures/", f"]({folder.name}/"))

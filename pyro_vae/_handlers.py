@@ -8,9 +8,10 @@ from typing import Any
 from pyro.poutine import Trace
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import effectful
+from torch import Tensor
 from torch.distributions import Distribution
 
-__all__ = ["PosteriorMessenger", "posterior"]
+__all__ = ["LeafMessenger", "PosteriorMessenger", "posterior"]
 
 
 def posterior(name: str, otherwise: Callable[[], Distribution]) -> Distribution:
@@ -39,3 +40,20 @@ class PosteriorMessenger(Messenger):
         if msg["name"] in self.guide_trace:
             msg["value"] = self.guide_trace.nodes[msg["name"]]["fn"]
             msg["done"] = True
+
+
+class LeafMessenger(Messenger):
+    """Puts a leaf in the place of every reparameterised sample, and keeps what was drawn.
+
+    What follows a sample then depends on its value alone, not on how it came about: a derivative
+    with respect to the leaf holds the parameters of its distribution, and all other samples, fixed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: dict[str, Tensor] = {}
+
+    def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
+        if not msg["is_observed"] and msg["fn"].has_rsample:
+            self.drawn[msg["name"]] = msg["value"]
+            msg["value"] = msg["value"].detach().requires_grad_()

@@ -7,12 +7,14 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyro_vae._errors import ShapeError
 from pyro_vae._handlers import posterior
 from pyro_vae._module import Program, feature_count
 from pyro_vae._shapes import Data, Latents
+from pyro_vae.distributions import mean_and_variance
 from pyro_vae.guides import Guide
 from pyro_vae.likelihoods import Likelihood
 from pyro_vae.priors import Prior
@@ -83,6 +85,9 @@ class VAE(Pair):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy, or what was pickled, gets a number of its own."""
         super().__setstate__(state)
+        for part in self.modules():
+            if isinstance(part, PyroModule):
+                part._pyro_context.used = False  # a copy has not run yet: its names may change
         self._set_root_name()
 
     def _set_root_name(self) -> None:
@@ -114,8 +119,12 @@ class VAE(Pair):
 
     @torch.no_grad()
     def reconstruct(self, x: Data) -> Data:
-        """Means of p(x|z) at the posterior means, [batch, *event]."""
-        return self.decode(self.guide.posterior(x).mean)
+        """Means of p(x|z) at the posterior means, [batch, *event].
+
+        A posterior without a closed form of its mean has that of 1,000 draws in its place.
+        """
+        mean, _ = mean_and_variance(self.guide.posterior(x))
+        return self.decode(mean)
 
 
 class _Model(Program):

@@ -11,12 +11,12 @@ import argparse
 import shlex
 from pathlib import Path
 
-import torch
-
+from experiments.machine import machines
+from experiments.options import device, positive
 from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
 from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
-from experiments.posterior_variance.report import csv_table, machines, report, summary
+from experiments.posterior_variance.report import csv_table, report, summary
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", choices=("digits", "mnist"), default="digits", help="default: digits")
     add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
-    add("--seeds", type=_positive, metavar="N", help="seeds 0 … N−1 (digits: 3, mnist: 5)")
-    add("--epochs", type=_positive, metavar="N", help="passes through the data")
-    add("--latent", type=_positive, metavar="N", help="dimensions of z (2)")
-    add("--device", type=_device, metavar="NAME", help="cpu or cuda (cpu)")
+    add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (digits: 3, mnist: 5)")
+    add("--epochs", type=positive, metavar="N", help="passes through the data")
+    add("--latent", type=positive, metavar="N", help="dimensions of z (2)")
+    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
     add("--quick", action="store_true", help="a few epochs, to see that everything works")
-    add("--jobs", type=_positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
     add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
     add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
 
@@ -82,26 +82,3 @@ def _command(options: argparse.Namespace) -> str:
     if options.jobs > 1:
         given.append(f"--jobs {options.jobs}")
     return " ".join(["python -m experiments posterior_variance", *given])
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number ≥ 1; got {text!r}")
-    return number
-
-
-def _device(text: str) -> str:
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise argparse.ArgumentTypeError(f"expected cpu or cuda; got {text!r}")
-    there = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= there:
-        raise argparse.ArgumentTypeError(
-            f"expected a CUDA device that torch finds; got {text!r}, and it finds {there}. Leave "
-            "--device out to compute on the processor"
-        )
-    return text

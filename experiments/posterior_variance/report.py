@@ -7,12 +7,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.machine import machines
 from experiments.paired import Estimate, estimate, paired_difference
 from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.figures import PAPER
 from experiments.posterior_variance.methods import METHODS
 
-__all__ = ["csv_table", "machines", "report", "summary"]
+__all__ = ["csv_table", "report", "summary"]
 
 _BASELINE = "Learned Σ"
 _SEEDS_FOR_A_CLAIM = 3
@@ -50,13 +51,6 @@ def summary(results: Results) -> dict[str, Any]:
         "difference": {m: vars(_difference(results, m)) for m in METHODS if m != _BASELINE},
         "bilbo_less_constant": vars(_difference(results, "BILBO", "Constant Σ")),
     }
-
-
-def machines(results: Results) -> dict[str, str]:
-    """What the runs were made on; where they were made on several, all of those."""
-    found = [result["machine"] for result in results if "machine" in result]
-    names = dict.fromkeys(name for machine in found for name in machine)
-    return {name: "; ".join(dict.fromkeys(m[name] for m in found)) for name in names}
 
 
 def report(

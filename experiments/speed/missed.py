@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.markdown import number, table
 from experiments.speed.contenders import OURS
 from experiments.speed.goals import Verdict, allowed_milliseconds
-from experiments.speed.markdown import number, table
 
 __all__ = ["missed"]
 

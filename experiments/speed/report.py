@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.markdown import factor, number, table
 from experiments.speed.breakdown import PARTS
 from experiments.speed.cases import CASES, LEARNING_RATE, VARIANCE
 from experiments.speed.config import Config
 from experiments.speed.contenders import CONTENDERS, OURS
 from experiments.speed.goals import Verdict, speedup, steps_until_compiling_pays, verdicts
-from experiments.speed.markdown import factor, number, table
 from experiments.speed.measure import MEASURED
 from experiments.speed.missed import missed
 from experiments.speed.spread import quartiles

@@ -1,5 +1,6 @@
 """Data as tensors on the support of the likelihood, on the device where they are used."""
 
+from pyro_vae.data import densities
 from pyro_vae.data._arrays import arrays
 from pyro_vae.data._digits import digits
 from pyro_vae.data._errors import DataError
@@ -20,6 +21,7 @@ __all__ = [
     "digits",
     "mnist",
     "arrays",
+    "densities",
     "read_idx",
     "DataError",
 ]

@@ -1,6 +1,28 @@
 """Densities with no networks."""
 
+from pyro_vae.distributions import kl  # registers closed forms with torch
+from pyro_vae.distributions.discretised_logistic import DiscretisedLogistic
+from pyro_vae.distributions.flow import Flip, Flow
 from pyro_vae.distributions.grey_bernoulli import GreyBernoulli
-from pyro_vae.distributions.moments import normal_moments, optimal_prior_variance
+from pyro_vae.distributions.jacobian import jacobian
+from pyro_vae.distributions.logistic import Logistic
+from pyro_vae.distributions.moments import (
+    mean_and_variance,
+    normal_moments,
+    optimal_prior_variance,
+)
+from pyro_vae.distributions.substitution import Substitution
 
-__all__ = ["GreyBernoulli", "normal_moments", "optimal_prior_variance"]
+__all__ = [
+    "DiscretisedLogistic",
+    "Flip",
+    "Flow",
+    "GreyBernoulli",
+    "Logistic",
+    "Substitution",
+    "jacobian",
+    "kl",
+    "mean_and_variance",
+    "normal_moments",
+    "optimal_prior_variance",
+]

@@ -1,7 +1,8 @@
-"""Reading a diagonal normal distribution."""
+"""Means and variances of posteriors."""
 
 from __future__ import annotations
 
+import torch
 from pyro.distributions import Independent, Normal
 from torch import Tensor
 from torch.distributions import Distribution
@@ -9,7 +10,7 @@ from torch.distributions import Independent as TorchIndependent
 
 from pyro_vae._errors import PairError
 
-__all__ = ["normal_moments", "optimal_prior_variance"]
+__all__ = ["mean_and_variance", "normal_moments", "optimal_prior_variance"]
 
 
 def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
@@ -18,7 +19,6 @@ def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
     Raises:
         PairError: for any other distribution.
 
-    >>> import torch
     >>> mean, variance = normal_moments(Normal(torch.zeros(2), 3 * torch.ones(2)).to_event(1))
     >>> variance
     tensor([9., 9.])
@@ -32,10 +32,24 @@ def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
     return base.loc, base.scale.square()
 
 
+@torch.no_grad()
+def mean_and_variance(q: Distribution, num_samples: int = 1000) -> tuple[Tensor, Tensor]:
+    """Mean and variance [..., latent] of any posterior; where it knows none in closed form, as a
+    flow does not, those of ``num_samples`` draws.
+
+    >>> mean_and_variance(Normal(torch.zeros(2), 3 * torch.ones(2)).to_event(1))
+    (tensor([0., 0.]), tensor([9., 9.]))
+    """
+    try:
+        return q.mean, q.variance
+    except NotImplementedError:
+        z = q.sample((num_samples,))
+        return z.mean(0), z.var(0)
+
+
 def optimal_prior_variance(posterior: Distribution) -> Tensor:
     """S² = E[Σ + μ²], the diagonal of Fyffe, eq. 4, [latent]; the mean is over all data given.
 
-    >>> import torch
     >>> q = Normal(torch.tensor([[-2.0], [2.0]]), torch.ones(2, 1)).to_event(1)
     >>> optimal_prior_variance(q)
     tensor([5.])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae._shapes import Data
+from pyro_vae.distributions import mean_and_variance
 
 __all__ = ["posterior_moments"]
 
@@ -16,8 +17,10 @@ def posterior_moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance of q(z|x), each [data, latent], in evaluation mode.
 
+    Of 1,000 draws where the posterior knows none in closed form, as a flow does not.
+
     Args:
-        guide: a guide whose distribution at ``site`` knows its mean and variance.
+        guide: a guide.
         x: data, [data, *event].
         site: the latent site.
         batch_size: data at a time.
@@ -30,5 +33,6 @@ def posterior_moments(
     """
     with evaluation_mode(guide), forked_rng(0, x.device):
         traces = [poutine.trace(guide).get_trace(batch) for batch in x.split(batch_size)]
-    posteriors = [trace.nodes[site]["fn"] for trace in traces]
-    return torch.cat([q.mean for q in posteriors]), torch.cat([q.variance for q in posteriors])
+        moments = [mean_and_variance(trace.nodes[site]["fn"]) for trace in traces]
+    mean, variance = (torch.cat(part) for part in zip(*moments, strict=True))
+    return mean, variance

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import pyro
 from torch import nn
@@ -10,7 +11,19 @@ from pyro_vae._errors import ShapeError
 from pyro_vae._module import Program, feature_count
 from pyro_vae._shapes import Data, Latents
 
-__all__ = ["Guide"]
+__all__ = ["Capabilities", "Guide"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What can be asked of q(z|x); what cannot is refused with a ``PairError``."""
+
+    scores_given: bool = True
+    """log q(z|x) of a z that it did not draw itself: DReG, NUTS overlays, coding."""
+    closed_form_kl: bool = False
+    """KL(q(z|x) ‖ N(m, diag s²)) in closed form: ``ELBO(analytic_kl=True)``."""
+    reparameterised: bool = True
+    """Samples with a gradient; others train by the score function."""
 
 
 class Guide(Program):
@@ -19,16 +32,22 @@ class Guide(Program):
     An exotic one overrides the program ``forward(x)``; see ``docs/guide/extend.md``.
 
     Args:
-        encoder: a network from data [batch, *event] to parameters of the posterior.
+        encoder: a network from data [batch, *event] to parameters of the posterior; none for a
+            guide that has its networks elsewhere.
     """
 
     latent_dim: int | None = None
     """The dimension of z where the encoder says it (``out_features``)."""
+    capabilities = Capabilities()
+    """What can be asked of the posterior."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    _in_features: int | None = None
+
+    def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
-        self._in_features = feature_count(encoder, "in_features")
+        if encoder is not None:
+            self.encoder = encoder
+            self._in_features = feature_count(encoder, "in_features")
 
     @abstractmethod
     def posterior(self, x: Data) -> Distribution:

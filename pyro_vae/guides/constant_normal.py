@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_vae._module import feature_count
-from pyro_vae.guides._guide import Guide
+from pyro_vae.guides._guide import Capabilities, Guide
 
 __all__ = ["ConstantNormalGuide"]
 
@@ -32,6 +32,7 @@ class ConstantNormalGuide(Guide):
     tensor([0.1000])
     """
 
+    capabilities = Capabilities(closed_form_kl=True)
     scale: Tensor
 
     def __init__(self, encoder: nn.Module, scale: float = 1.0) -> None:

@@ -2,8 +2,14 @@
 
 from pyro_vae.likelihoods._likelihood import Likelihood
 from pyro_vae.likelihoods.bernoulli import BernoulliLikelihood
+from pyro_vae.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
+from pyro_vae.likelihoods.discretised_logistic import DiscretisedLogisticLikelihood
+from pyro_vae.likelihoods.laplace import LaplaceLikelihood
+from pyro_vae.likelihoods.logistic import LogisticLikelihood
 from pyro_vae.likelihoods.normal import NormalLikelihood
+from pyro_vae.likelihoods.student_t import StudentTLikelihood
 from pyro_vae.likelihoods.variances import (
+    DecodedVariance,
     FixedVariance,
     LearnedVariance,
     OptimalVariance,
@@ -12,10 +18,16 @@ from pyro_vae.likelihoods.variances import (
 
 __all__ = [
     "BernoulliLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "DecodedVariance",
+    "DiscretisedLogisticLikelihood",
     "FixedVariance",
+    "LaplaceLikelihood",
     "LearnedVariance",
     "Likelihood",
+    "LogisticLikelihood",
     "NormalLikelihood",
     "OptimalVariance",
+    "StudentTLikelihood",
     "Variance",
 ]

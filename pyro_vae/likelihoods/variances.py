@@ -8,13 +8,15 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pyro_vae._errors import ShapeError
 from pyro_vae._module import EstimatedMean
 
-__all__ = ["FixedVariance", "LearnedVariance", "OptimalVariance", "Variance"]
+__all__ = ["DecodedVariance", "FixedVariance", "LearnedVariance", "OptimalVariance", "Variance"]
 
 
 class Variance(nn.Module, ABC):
-    """σ² of a :class:`~pyro_vae.likelihoods.NormalLikelihood`, in squared units of the data."""
+    """σ² of a :class:`~pyro_vae.likelihoods.NormalLikelihood` or another location-scale likelihood,
+    in squared units of the data."""
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -23,6 +25,14 @@ class Variance(nn.Module, ABC):
     def during_inference(self, mean: Tensor, x: Tensor) -> Tensor:
         """σ² for a batch ``x`` with decoded means ``mean``; only an estimate needs them."""
         return self()
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean and σ², from what the decoder gives: the mean alone, but for one."""
+        return outputs, self()
+
+    def split_during_inference(self, outputs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same on a batch ``x``."""
+        return outputs, self.during_inference(outputs, x)
 
 
 class FixedVariance(Variance):
@@ -67,8 +77,52 @@ class LearnedVariance(Variance):
         return self.log_variance.exp()
 
 
+class DecodedVariance(Variance):
+    """σ²(z), each dimension of each datum its own: the decoder gives means, then log-variances.
+
+    The "typical VAE" of Yu, section 2.3. Nothing keeps σ² from zero where a datum is met exactly,
+    unless ``least`` does.
+
+    Args:
+        least: added to σ².
+        dim: which dimension of the outputs has means and log-variances, one after the other.
+
+    Raises:
+        ValueError: for a negative ``least``.
+        ShapeError: an odd number of decoder outputs.
+
+    >>> mean, variance = DecodedVariance().split(torch.zeros(5, 2 * 3))
+    >>> mean.shape, variance[0]
+    (torch.Size([5, 3]), tensor([1., 1., 1.]))
+    """
+
+    def __init__(self, least: float = 0.0, *, dim: int = -1) -> None:
+        super().__init__()
+        if not (math.isfinite(least) and least >= 0):
+            raise ValueError(f"least: expected a finite number ≥ 0; got {least}.")
+        self.least, self.dim = least, dim
+
+    def forward(self) -> Tensor:
+        raise RuntimeError(
+            "DecodedVariance: expected a use through split(outputs), since σ² is the decoder's; "
+            "got none. Take the variance of likelihood(z)."
+        )
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        if outputs.shape[self.dim] % 2:
+            raise ShapeError(
+                "DecodedVariance: expected a decoder with twice the data's outputs, means and "
+                f"log-variances; got {outputs.shape[self.dim]}. Give it an even number."
+            )
+        mean, log_variance = outputs.chunk(2, dim=self.dim)
+        return mean, log_variance.exp() + self.least
+
+    def split_during_inference(self, outputs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.split(outputs)
+
+
 class OptimalVariance(Variance):
-    """σ² = MSE, the mean squared error over data and dimensions: the maximum of the likelihood.
+    """σ² = MSE, the mean squared error over data and dimensions: a normal likelihood's maximum.
 
     .. math:: -\\log p(x|z) = \\tfrac{d}{2}\\,[\\log(2π\\,\\mathrm{MSE}) + 1]
 

@@ -1,6 +1,7 @@
 """Networks: tensors to tensors, with any leading batch shape."""
 
 from pyro_vae.nn.conv import ConvDecoder, ConvEncoder, LeadingShape
+from pyro_vae.nn.dense import DenseBlock
 from pyro_vae.nn.initialisation import Initialisation, glorot_uniform, torch_default
 from pyro_vae.nn.mlp import MLP
 
@@ -8,6 +9,7 @@ __all__ = [
     "MLP",
     "ConvDecoder",
     "ConvEncoder",
+    "DenseBlock",
     "Initialisation",
     "LeadingShape",
     "glorot_uniform",

@@ -38,6 +38,8 @@ class Objective(pyro.infer.ELBO):
 
     annealed: ClassVar[tuple[str, ...]] = ()
     """Numbers that may change from step to step, as attributes: compiled code takes them anew."""
+    leaves: ClassVar[bool] = False
+    """Whether its gradient is taken along the samples: see :meth:`Particles.along_samples`."""
 
     def __init__(self, num_particles: int = 1, *, max_plate_nesting: int = 1) -> None:
         if num_particles < 1:
@@ -82,13 +84,14 @@ class Objective(pyro.infer.ELBO):
             *args,
             num_particles=self.num_particles,
             max_plate_nesting=self.max_plate_nesting,
+            leaves=self.leaves and torch.is_grad_enabled(),
             **kwargs,
         )
 
     def loss_of(self, particles: Particles) -> Tensor:
         """Minus the bound, summed over the batch and scaled; its gradient is the surrogate's."""
         bound = self.bound(particles)
-        surrogate = self.surrogate(particles, bound)
+        surrogate = self.surrogate(particles, bound) if torch.is_grad_enabled() else bound
         if surrogate is not bound:
             surrogate = surrogate + (bound - surrogate).detach()
         return -(particles.scale * surrogate.sum())

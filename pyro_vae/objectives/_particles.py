@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,7 +19,7 @@ from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_vae._errors import PairError
-from pyro_vae._handlers import PosteriorMessenger
+from pyro_vae._handlers import LeafMessenger, PosteriorMessenger
 from pyro_vae._shapes import PerParticle
 
 __all__ = ["LatentSite", "ObservedSite", "Particles", "run_particles"]
@@ -50,6 +51,8 @@ class LatentSite:
     masked: bool
     per_datum: Callable[[Tensor], PerParticle]
     """Masks and sums a tensor of the site's batch shape to [particles, batch]."""
+    drawn: Tensor | None = None
+    """Where ``value`` is a leaf: the sample it stands for, with the gradient to the guide."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Particles:
         """log p(z) − log q(z|x), the sum over latent sites: minus the Monte-Carlo KL."""
         return _total(site.scale * (site.log_p - site.log_q) for site in self.latents)
 
+    @cached_property
+    def log_joint(self) -> PerParticle:
+        """log p(x, z), the sum over all sites of the model."""
+        return self.reconstruction + _total(site.scale * site.log_p for site in self.latents)
+
     @property
     def log_weight(self) -> PerParticle:
         """log p(x, z) − log q(z|x), the log importance weight."""
@@ -92,6 +100,23 @@ class Particles:
         """
         sites = [site for site in self.latents if not site.q.has_rsample]
         return _total(site.log_q for site in sites) if sites else None
+
+    def along_samples(self, target: Tensor) -> Tensor:
+        """A number whose gradient is that of ``target``, a number, through the samples alone:
+
+        .. math:: \\sum_k \\frac{∂\\,\\text{target}}{∂z_k} \\frac{dz_k}{dφ}
+
+        the guide's parameters φ in log q(z|x) itself held fixed. For particles with leaves. Of
+        several sites each one's derivative is taken with the others fixed; what a later sample
+        owes to an earlier one comes in by dz/dφ.
+        """
+        samples = [(s.value, s.drawn) for s in self.latents if s.drawn is not None]
+        direct = torch.autograd.grad(target, [leaf for leaf, _ in samples], retain_graph=True)
+        along = target.new_zeros(())
+        for (leaf, drawn), gradient in zip(reversed(samples), reversed(direct), strict=True):
+            gradient = gradient + _gradient(along, leaf)
+            along = along + (gradient.detach() * drawn).sum()
+        return along
 
     def terms(self) -> dict[str, PerParticle]:
         """Every log-probability by the name a person knows it by."""
@@ -107,6 +132,7 @@ def run_particles(
     *args: Any,
     num_particles: int = 1,
     max_plate_nesting: int = 1,
+    leaves: bool = False,
     **kwargs: Any,
 ) -> Particles:
     """Run a guide, then the model on its samples, all particles in one vectorised pass.
@@ -116,6 +142,8 @@ def run_particles(
         num_particles: samples of the latents a datum, in a plate left of the pair's own.
         max_plate_nesting: how many dimensions the pair's own plates take; needed to place the
             particles' plate when there are several.
+        leaves: whether the samples that model and guide go on with are leaves, for
+            :meth:`Particles.along_samples`.
 
     Raises:
         PairError: a pair this would score wrongly — a latent site that only one of the two
@@ -125,10 +153,12 @@ def run_particles(
     if particle_dim is not None:
         model = _in_plate(model, num_particles, particle_dim)
         guide = _in_plate(guide, num_particles, particle_dim)
-    guide_trace = _trace(guide, *args, **kwargs)
+    cut = LeafMessenger()
+    with cut if leaves else nullcontext():
+        guide_trace = _trace(guide, *args, **kwargs)
     replayed = PosteriorMessenger(guide_trace)(poutine.replay(model, trace=guide_trace))
     model_trace = _trace(replayed, *args, **kwargs)
-    return _read(_sites(model_trace), _sites(guide_trace), particle_dim)
+    return _read(_sites(model_trace), _sites(guide_trace), particle_dim, cut.drawn)
 
 
 def _in_plate(program: Callable[..., Any], size: int, dim: int) -> Callable[..., Any]:
@@ -164,14 +194,21 @@ def _sites(trace: Trace) -> dict[str, Site]:
     return {name: node for name, node in nodes.items() if node["type"] == "sample"}
 
 
-def _read(model: dict[str, Site], guide: dict[str, Site], particle_dim: int | None) -> Particles:
+def _read(
+    model: dict[str, Site],
+    guide: dict[str, Site],
+    particle_dim: int | None,
+    drawn: Mapping[str, Tensor],
+) -> Particles:
     _check_pair(model, guide)
     sites = [*model.values(), *guide.values()]
     even = _all_equal([site["scale"] for site in sites])
     layout = _Layout(particle_dim, _common_plates(sites), even)
     observed = [site for site in model.values() if site["is_observed"]]
     return Particles(
-        latents=tuple(layout.latent(name, q, model.get(name)) for name, q in guide.items()),
+        latents=tuple(
+            layout.latent(name, q, model.get(name), drawn.get(name)) for name, q in guide.items()
+        ),
         observed=tuple(layout.observed(site) for site in observed),
         scale=sites[0]["scale"] if even else 1.0,
         uneven=not even,
@@ -190,7 +227,7 @@ class _Layout:
     def observed(self, site: Site) -> ObservedSite:
         return ObservedSite(site["name"], self.log_prob(site), self.scale(site))
 
-    def latent(self, name: str, q: Site, p: Site | None) -> LatentSite:
+    def latent(self, name: str, q: Site, p: Site | None, drawn: Tensor | None) -> LatentSite:
         log_q = self.log_prob(q)
         return LatentSite(
             name=name,
@@ -202,6 +239,7 @@ class _Layout:
             scale=self.scale(q if p is None else p),
             masked=q["mask"] is not None,
             per_datum=partial(self.per_datum, q),
+            drawn=drawn,
         )
 
     def log_prob(self, site: Site) -> Tensor:
@@ -268,6 +306,14 @@ def _equal(one: Any, other: Any, recording: bool) -> bool:
     if recording and (isinstance(one, Tensor) or isinstance(other, Tensor)):
         return False
     return bool(torch.as_tensor(one == other).all())
+
+
+def _gradient(of: Tensor, leaf: Tensor) -> Tensor | float:
+    """d of / d leaf, zero where there is no way from one to the other."""
+    if not of.requires_grad:
+        return 0.0
+    (found,) = torch.autograd.grad(of, leaf, retain_graph=True, allow_unused=True)
+    return 0.0 if found is None else found
 
 
 def _total(terms: Iterable[Any]) -> Any:

@@ -7,7 +7,7 @@ from pyro_vae._shapes import PerDatum
 from pyro_vae.objectives._objective import Objective
 from pyro_vae.objectives._particles import Particles
 
-__all__ = ["IWAE", "log_mean_weight"]
+__all__ = ["IWAE", "check_even", "log_mean_weight"]
 
 
 class IWAE(Objective):
@@ -38,11 +38,16 @@ class IWAE(Objective):
 
 def log_mean_weight(particles: Particles) -> PerDatum:
     """log of the mean importance weight of each datum, [batch]."""
+    check_even(particles)
+    log_weight = particles.log_weight
+    return log_weight.logsumexp(0) - math.log(log_weight.shape[0])
+
+
+def check_even(particles: Particles) -> None:
+    """``PairError`` unless every site is scaled alike."""
     if particles.uneven:
         raise PairError(
             "importance weights: expected every site scaled alike; got different scales (a "
             "subsampled plate beside a site outside it, or poutine.scale on some sites). Put all "
             "sites into the subsampled plate, do not subsample, or use ELBO."
         )
-    log_weight = particles.log_weight
-    return log_weight.logsumexp(0) - math.log(log_weight.shape[0])

@@ -36,7 +36,7 @@ from pyro_vae.testing import (
     check_prior,
     linear_gaussian,
 )
-from tests.registry import DATA, GUIDES, LATENT, LIKELIHOODS, OBJECTIVES, PRIORS
+from tests.registry import DATA, ELSEWHERE, GUIDES, LATENT, LIKELIHOODS, OBJECTIVES, PRIORS
 
 MODULES: dict[str, Callable[[], nn.Module]] = {**PRIORS, **LIKELIHOODS, **GUIDES}
 
@@ -183,7 +183,7 @@ def test_every_public_class_is_registered(
 ) -> None:
     assert public(folder, base)
     built = {type(make(2) if base is Objective else make()) for make in registry.values()}
-    missing = public(folder, base) - built
+    missing = public(folder, base) - built - ELSEWHERE
     assert not missing, f"add {missing} to tests/registry.py"
 
 

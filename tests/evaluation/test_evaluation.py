@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import pyro_vae.evaluation.evidence
 from pyro_vae import (
     ELBO,
+    IWAE,
     VAE,
     BernoulliLikelihood,
     ConstantNormalGuide,
@@ -29,6 +30,7 @@ from pyro_vae import (
 from pyro_vae.evaluation import (
     active_units,
     bound_terms,
+    gradient_snr,
     log_evidence,
     log_weights,
     posterior_moments,
@@ -247,6 +249,9 @@ EVALUATIONS: dict[str, Callable[[VAE, Tensor], object]] = {
     "active_units": lambda vae, x: active_units(vae.guide, x),
     "reconstruction_error": lambda vae, x: reconstruction_error(vae.model, vae.guide, x),
     "posterior_moments": lambda vae, x: posterior_moments(vae.guide, x),
+    "gradient_snr": lambda vae, x: gradient_snr(
+        IWAE(2), vae.model, vae.guide, x, num_gradients=2
+    ).ratio(),
 }
 
 
@@ -294,9 +299,10 @@ def test_an_evaluation_that_fails_changes_nothing_either(
 
 
 def test_every_public_evaluation_is_held_to_that() -> None:
-    functions = {
-        name for name in pyro_vae.evaluation.__all__ if name[0].islower() and name != "log_weights"
-    }
+    functions = {name for name in pyro_vae.evaluation.__all__ if name[0].islower()} - {
+        "log_weights",
+        "bits_per_dim",
+    }  # see below; a function of a number
     assert functions == set(EVALUATIONS)
 
 

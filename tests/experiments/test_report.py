@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from experiments.machine import machines
 from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.methods import METHODS
-from experiments.posterior_variance.report import csv_table, machines, report, summary
+from experiments.posterior_variance.report import csv_table, report, summary
 from tests.experiments.runs import TINY
 
 MACHINE = {"processor": "an abacus, 2 cores", "device": "cpu", "software": "Python 3.11"}

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vae import ELBO, IWAE, Objective
+from pyro_vae import ELBO, IWAE, MIWAE, Objective, Renyi
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -65,6 +65,14 @@ def exact_iwae(p: Parameters, k: int) -> Tensor:
     return (log_q[draws].sum(1).exp() * value).sum()
 
 
+def exact_renyi(p: Parameters, k: int, alpha: float) -> Tensor:
+    log_likelihood, log_prior, log_q = bernoulli_terms(p)
+    log_weight = (1 - alpha) * (log_likelihood + log_prior - log_q)
+    draws = torch.tensor(list(itertools.product([0, 1], repeat=k)))
+    value = (log_weight[draws].logsumexp(1) - torch.tensor(float(k)).log()) / (1 - alpha)
+    return (log_q[draws].sum(1).exp() * value).sum()
+
+
 def assert_unbiased(
     gradients: Callable[[], tuple[Tensor, ...]], exact: tuple[Tensor, ...], runs: int
 ) -> None:
@@ -84,6 +92,8 @@ def assert_unbiased(
         (ELBO(2, beta=3.0, analytic_kl=True), lambda p: exact_elbo(p, 3.0)),
         (IWAE(1), lambda p: exact_iwae(p, 1)),
         (IWAE(3), lambda p: exact_iwae(p, 3)),
+        (MIWAE(4, num_groups=2), lambda p: exact_iwae(p, 2)),
+        (Renyi(3, alpha=0.5), lambda p: exact_renyi(p, 3, 0.5)),
     ],
     ids=lambda value: repr(value) if isinstance(value, Objective) else "",
 )

@@ -21,6 +21,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from pyro_vae.training.compiled.masks import MaskedAssignments
 from pyro_vae.training.compiled.programs import UntraceableError, replaced
 
 __all__ = ["Graph", "record", "record_pair", "with_numbers_apart"]
@@ -162,6 +163,7 @@ def _as_graph(where: _Where) -> Iterator[None]:
         stack.enter_context(pyro.validation_enabled(False))
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(_NoHostSync(where))
+        stack.enter_context(MaskedAssignments())
         for module in _infer_modules():
             for name in ("warn_if_nan", "warn_if_inf"):
                 if hasattr(module, name):

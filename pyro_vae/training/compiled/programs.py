@@ -93,7 +93,7 @@ class Watched:
 
     def values(self) -> tuple[Any, ...]:
         """All of them now."""
-        return tuple([read() for read in self._read])
+        return tuple([_plain(read()) for read in self._read])
 
     def changed(self, before: tuple[Any, ...]) -> list[str]:
         """The names of those that are not what they were."""
@@ -111,6 +111,11 @@ class Watched:
             if _is_plain(value):
                 self._names.append(f"{name} of {function.__name__}")
                 self._read.append(functools.partial(_value_of, function, name))
+
+
+def _plain(value: Any) -> Any:
+    """A value, or what kind of thing stands where there was one: ``None`` that became a tensor."""
+    return value if _is_plain(value) else type(value)
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Tables and numbers as the report writes them."""
+"""Tables and numbers as reports write them."""
 
 from __future__ import annotations
 

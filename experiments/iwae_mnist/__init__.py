@@ -1,0 +1,1 @@
+"""Importance-weighted autoencoders on binarised digits (Burda et al., 2016)."""

@@ -1,0 +1,85 @@
+"""Importance-weighted autoencoders on dynamically binarised digits (Burda et al., 2016).
+
+Trains one VAE with the ELBO, the importance-weighted bound and its doubly reparameterised gradient
+for several numbers of particles; measures log-likelihood, active units, and the gradients'
+signal-to-noise ratio; writes results as JSON, figures, and a report. The same command,
+interrupted, goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.iwae_mnist.config import Config, default_config
+from experiments.iwae_mnist.figures import draw
+from experiments.iwae_mnist.jobs import all_jobs, folder_of, run_all
+from experiments.iwae_mnist.methods import METHODS
+from experiments.iwae_mnist.report import report
+from experiments.machine import machines
+from experiments.options import device, names_of, positive
+from experiments.publish import publish
+from experiments.run_folder import RunFolder, write_json, write_text
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command line."""
+    add = parser.add_argument
+    add("--data", choices=("digits", "mnist"), default="mnist", help="default: mnist")
+    add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
+    add("--methods", type=names_of(METHODS), metavar="A,B,…", help=f"of {', '.join(METHODS)}")
+    add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
+    add("--stages", type=positive, metavar="N", help="of the paper's schedule (4: 40 epochs)")
+    add("--full", action="store_true", help="all 8 stages, 3,280 epochs: for a GPU")
+    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
+    add("--quick", action="store_true", help="one epoch of small networks")
+    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure and report; what is done already is not done again."""
+    config = default_config(
+        quick=options.quick,
+        full=options.full,
+        data=options.data,
+        methods=options.methods,
+        seeds=options.seeds,
+        stages=options.stages,
+        device=options.device,
+    )
+    folder = RunFolder(options.out, "iwae_mnist", config)
+    print(f"run folder: {folder.path}")
+    run_all(config, folder.path, options.data_dir, options.jobs)
+    _report(config, folder, _command(options))
+    if options.publish is not None:
+        publish(folder.path, options.publish)
+
+
+def _report(config: Config, folder: RunFolder, command: str) -> None:
+    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
+    captions = draw(config, folder.path)
+    write_json(
+        folder / "results.json", {"command": command, "machine": machines(found), "runs": found}
+    )
+    text = report(config, found, captions, command)
+    write_text(folder / "report.md", text)
+    print(text.split("## What the numbers are")[0])
+    print(f"report: {folder / 'report.md'}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes this run, without what does not change its results."""
+    given = [f"--data {options.data}"]
+    if options.methods is not None:
+        given.append(f"--methods {','.join(options.methods)}")
+    for name in ("seeds", "stages", "device"):
+        if (value := getattr(options, name)) is not None:
+            given.append(f"--{name} {value}")
+    given += [f"--{name}" for name in ("full", "quick") if getattr(options, name)]
+    if options.jobs > 1:
+        given.append(f"--jobs {options.jobs}")
+    return " ".join(["python -m experiments iwae_mnist", *given])

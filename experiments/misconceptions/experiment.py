@@ -1,0 +1,76 @@
+"""What two misconceptions about VAEs cost (Yu, section 5).
+
+Trains VAEs of the digits with the squared error and with its logarithm on images of several scales;
+builds the optimal solutions of section 5.2 and a mistaken one; trains VAEs with two latents on
+mixtures of more and more normals. Writes results as JSON, a figure, and a report. The same command,
+interrupted, goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.machine import machines
+from experiments.misconceptions.config import Config, default_config
+from experiments.misconceptions.figures import draw
+from experiments.misconceptions.jobs import folder_of, mixture_jobs, run_all, scale_jobs
+from experiments.misconceptions.report import report
+from experiments.misconceptions.solutions import measure_solutions
+from experiments.options import device, positive
+from experiments.publish import publish
+from experiments.run_folder import RunFolder, write_json, write_text
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command line."""
+    add = parser.add_argument
+    add("--epochs", type=positive, metavar="N", help="passes through the digits (300)")
+    add("--steps", type=positive, metavar="N", help="updates of a mixture's VAE (20000)")
+    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
+    add("--quick", action="store_true", help="a few epochs, to see that everything works")
+    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure and report; what is done already is not done again."""
+    config = default_config(
+        quick=options.quick, epochs=options.epochs, steps=options.steps, device=options.device
+    )
+    folder = RunFolder(options.out, "misconceptions", config)
+    print(f"run folder: {folder.path}")
+    run_all(config, folder.path, options.jobs)
+    _report(config, folder, _command(options))
+    if options.publish is not None:
+        publish(folder.path, options.publish)
+
+
+def _report(config: Config, folder: RunFolder, command: str) -> None:
+    scales = [folder_of(folder.path, job).result() for job in scale_jobs(config)]
+    mixtures = [folder_of(folder.path, job).result() for job in mixture_jobs(config)]
+    solutions = measure_solutions()
+    captions = draw(config, folder.path)
+    runs = [*scales, *mixtures]
+    found = {"command": command, "machine": machines(runs), "solutions": solutions, "runs": runs}
+    write_json(folder / "results.json", found)
+    text = report(config, scales, mixtures, solutions, captions, command)
+    write_text(folder / "report.md", text)
+    print(text.split("## What was run")[0])
+    print(f"report: {folder / 'report.md'}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes this run, without what does not change its results."""
+    given = [
+        f"--{name} {value}"
+        for name in ("epochs", "steps", "device")
+        if (value := getattr(options, name)) is not None
+    ]
+    given += ["--quick"] * options.quick
+    if options.jobs > 1:
+        given.append(f"--jobs {options.jobs}")
+    return " ".join(["python -m experiments misconceptions", *given])

@@ -1,0 +1,58 @@
+"""The jobs: an image VAE for each loss and scale, and a VAE for each mixture."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.jobs import JobFolder, do_jobs, slug
+from experiments.machine import describe_machine
+from experiments.misconceptions.config import Config
+from experiments.misconceptions.mixtures import measure_mixture
+from experiments.misconceptions.scales import LOSSES, measure_scale
+
+__all__ = ["Job", "folder_of", "mixture_jobs", "run_all", "scale_jobs"]
+
+Job = tuple[str, float]
+"""A loss and a scale, or ``"mixture"`` and its number of components."""
+
+
+def scale_jobs(config: Config) -> list[Job]:
+    """Section 5.1."""
+    return [(loss, scale) for loss in LOSSES for scale in config.scales]
+
+
+def mixture_jobs(config: Config) -> list[Job]:
+    """Section 5.2."""
+    return [("mixture", components) for components in config.components]
+
+
+def folder_of(root: Path, job: Job) -> JobFolder:
+    """Where a job's files are."""
+    name, value = job
+    return JobFolder(root / f"{slug(name)}-{value:g}", {"job": name, "value": value})
+
+
+def run_all(config: Config, root: Path, processes: int) -> None:
+    """Do every job that is not done."""
+    work = partial(_work, config, root)
+    jobs = [*scale_jobs(config), *mixture_jobs(config)]
+    do_jobs(jobs, partial(_is_done, root), work, processes)
+
+
+def _is_done(root: Path, job: Job) -> bool:
+    return folder_of(root, job).is_done()
+
+
+def _work(config: Config, root: Path, job: Job, progress: bool) -> str:
+    name, value = job
+    folder = folder_of(root, job)
+    machine: dict[str, Any] = {"machine": describe_machine(config.device)}
+    if name == "mixture":
+        found, vae = measure_mixture(config, int(value), folder.checkpoints, progress)
+        folder.keep(found | machine, {}, vae)
+        return f"{value:g} normals: gap {found['gap']:.4f} bits"
+    found, arrays, vae = measure_scale(config, name, value, folder.checkpoints, progress)
+    folder.keep(found | machine, arrays, vae)
+    return f"{name}, scale {value:g}: KL {found['kl']:.2f} nats"

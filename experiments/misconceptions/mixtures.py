@@ -1,0 +1,75 @@
+"""Section 5.2: a latent describes a datum, not the distribution; two dimensions do for any number
+of normals on the plane."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.misconceptions.config import Config
+from pyro_vae import (
+    IWAE,
+    VAE,
+    DecodedVariance,
+    NormalGuide,
+    NormalLikelihood,
+    StandardNormalPrior,
+    adam,
+    cosine_decay,
+    fit,
+)
+from pyro_vae.data.densities import GaussianRing
+from pyro_vae.evaluation import log_evidence
+from pyro_vae.nn import DenseBlock
+
+__all__ = ["measure_mixture"]
+
+_LATENT, _BATCH, _EPOCHS, _PARTICLES = 2, 200, 20, 10
+
+
+def measure_mixture(
+    config: Config, components: int, checkpoints: Path, progress: bool
+) -> tuple[dict[str, Any], VAE]:
+    """Train a VAE with two latents on a mixture, and measure its gap to the entropy, in bits."""
+    density = GaussianRing(components)
+    vae = _build(config)
+    history = fit(
+        vae,
+        density.stream(_BATCH * (config.steps // _EPOCHS)),
+        objective=IWAE(_PARTICLES),
+        epochs=_EPOCHS,
+        batch_size=_BATCH,
+        optimizer=adam(1e-3),
+        schedule=cosine_decay(),
+        checkpoints=checkpoints,
+        device=config.device,
+        progress=progress,
+    )
+    with torch.random.fork_rng([]):
+        torch.manual_seed(1_000_003)
+        x = density.sample(config.points, device=config.device)
+    evidence = log_evidence(vae.model, vae.guide, x, num_samples=config.evidence_samples)
+    gap = density.log_prob(x.double()) - evidence.value
+    found = {
+        "entropy": density.entropy / math.log(2),
+        "gap": gap.mean().item() / math.log(2),
+        "gap_error": gap.std().item() / math.sqrt(len(x)) / math.log(2),
+        "training_seconds": sum(history["seconds"]),
+    }
+    return found, vae
+
+
+def _build(config: Config) -> VAE:
+    def network(inputs: int, outputs: int) -> DenseBlock:
+        return DenseBlock(inputs, growth=config.growth, depth=4, out_features=outputs)
+
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        return VAE(
+            prior=StandardNormalPrior(_LATENT),
+            likelihood=NormalLikelihood(network(_LATENT, 4), DecodedVariance()),
+            guide=NormalGuide(network(2, 2 * _LATENT)),
+        )

@@ -1,0 +1,64 @@
+"""What a run of the experiment is, and nothing it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments.toy2d.methods import METHODS
+from pyro_vae.data.densities import DENSITIES
+
+__all__ = ["Config", "default_config"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one run: equal settings, equal run folder.
+
+    The defaults are for a processor: networks of the paper's kind, narrower, with as many steps.
+    ``default_config(original=True)`` has the paper's own.
+
+    Args:
+        data: the name that stands for all densities in the folder's name.
+        densities, methods: by name.
+        seeds: 0 … seeds − 1.
+        steps: of the ELBO's methods; importance-weighted ones take half as many.
+        batch_size, large_batch: points a step.
+        growth, depth: of the dense blocks.
+        learning_rate: of Adam, with the largest second moment kept (amsgrad).
+        points: fresh ones for the evaluation.
+        evidence_samples: latents a point for log p(x).
+        grid: points a side of the figures.
+    """
+
+    data: str = "densities"
+    densities: tuple[str, ...] = tuple(DENSITIES)
+    methods: tuple[str, ...] = tuple(METHODS)
+    seeds: int = 1
+    steps: int = 60_000
+    batch_size: int = 200
+    large_batch: int = 4_000
+    growth: int = 64
+    depth: int = 6
+    learning_rate: float = 1e-3
+    points: int = 10_000
+    evidence_samples: int = 5_000
+    grid: int = 256
+    device: str = "cpu"
+
+
+_ORIGINAL: dict[str, Any] = {"growth": 1024, "learning_rate": 1e-4, "large_batch": 40_000}
+_QUICK: dict[str, Any] = {
+    "steps": 1000,
+    "growth": 16,
+    "depth": 2,
+    "points": 500,
+    "evidence_samples": 100,
+    "grid": 64,
+}
+
+
+def default_config(*, quick: bool = False, original: bool = False, **given: Any) -> Config:
+    """The settings; what is given (not ``None``) replaces them."""
+    config = replace(Config(), **(_ORIGINAL if original else {}), **(_QUICK if quick else {}))
+    return replace(config, **{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,88 @@
+"""Densities on the plane: how close VAEs come to them (Yu, section 6).
+
+Trains VAEs with other bounds, posteriors and priors on points drawn anew at each step, and
+measures how far each is from the true density, in bits; writes results as JSON, figures, and a
+report. The same command, interrupted, goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.machine import machines
+from experiments.options import device, names_of, positive
+from experiments.publish import publish
+from experiments.run_folder import RunFolder, write_json, write_text
+from experiments.toy2d.config import Config, default_config
+from experiments.toy2d.figures import draw
+from experiments.toy2d.jobs import all_jobs, folder_of, run_all
+from experiments.toy2d.methods import METHODS
+from experiments.toy2d.report import report
+from pyro_vae.data.densities import DENSITIES
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command line."""
+    add = parser.add_argument
+    names = ", ".join(DENSITIES)
+    add("--data", type=names_of(DENSITIES), metavar="A,B,…", help=f"of {names} (all)")
+    add("--methods", type=names_of(METHODS, ";"), metavar="A;B;…", help=f"of {'; '.join(METHODS)}")
+    add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
+    add("--steps", type=positive, metavar="N", help="updates of a VAE (60000)")
+    add("--growth", type=positive, metavar="N", help="width of the networks' layers (64)")
+    add("--original", action="store_true", help="the paper's own networks and batches: for a GPU")
+    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
+    add("--quick", action="store_true", help="a thousand steps, to see that everything works")
+    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, measure and report; what is done already is not done again."""
+    config = default_config(
+        quick=options.quick,
+        original=options.original,
+        densities=options.data,
+        methods=options.methods,
+        seeds=options.seeds,
+        steps=options.steps,
+        growth=options.growth,
+        device=options.device,
+    )
+    folder = RunFolder(options.out, "toy2d", config)
+    print(f"run folder: {folder.path}")
+    run_all(config, folder.path, options.jobs)
+    _report(config, folder, _command(options))
+    if options.publish is not None:
+        publish(folder.path, options.publish)
+
+
+def _report(config: Config, folder: RunFolder, command: str) -> None:
+    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
+    captions = draw(config, folder.path)
+    write_json(
+        folder / "results.json", {"command": command, "machine": machines(found), "runs": found}
+    )
+    text = report(config, found, captions, command)
+    write_text(folder / "report.md", text)
+    print(text.split("## What the numbers are")[0])
+    print(f"report: {folder / 'report.md'}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that makes this run, without what does not change its results."""
+    given = []
+    for name, separator in {"data": ",", "methods": ";"}.items():
+        if (chosen := getattr(options, name)) is not None:
+            given.append(f'--{name} "{separator.join(chosen)}"')
+    for name in ("seeds", "steps", "growth", "device"):
+        if (value := getattr(options, name)) is not None:
+            given.append(f"--{name} {value}")
+    given += [f"--{name}" for name in ("original", "quick") if getattr(options, name)]
+    if options.jobs > 1:
+        given.append(f"--jobs {options.jobs}")
+    return " ".join(["python -m experiments toy2d", *given])

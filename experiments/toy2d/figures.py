@@ -1,0 +1,55 @@
+"""The experiment's figures, from saved results; nothing is trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from experiments.toy2d.config import Config
+from experiments.toy2d.evaluate import HALF_WIDTH, LATENT_HALF_WIDTH
+from experiments.toy2d.jobs import folder_of
+from pyro_vae import figures
+from pyro_vae.data.densities import DENSITIES
+
+__all__ = ["draw"]
+
+_DENSITIES = (
+    "After Yu, figures 1 (a), 2 (a) and 3 (a): the true density of each data set, and those of the "
+    "trained VAEs by importance sampling; one scale a row."
+)
+_LATENT = (
+    "After Yu, figures 1 (b), 2 (b) and 3 (b), {name}: above, the data's plane, a colour for each "
+    "place, as bright as the density there; below, each VAE's latent plane [−3, 3]² in the colours "
+    "of the places it decodes to. Black decodes to where there are no data."
+)
+
+
+def draw(config: Config, root: Path) -> dict[str, str]:
+    """Draw every figure into ``root / "figures"``; name → caption."""
+    drawn: dict[str, tuple[Figure, str]] = {"densities.png": (_densities(config, root), _DENSITIES)}
+    for name in config.densities:
+        caption = _LATENT.format(name=DENSITIES[name].name)
+        drawn[f"latent_{name}.png"] = (_latent(config, root, name), caption)
+    for name, (figure, _) in drawn.items():
+        figures.save(figure, root / "figures" / name)
+    return {name: caption for name, (_, caption) in drawn.items()}
+
+
+def _densities(config: Config, root: Path) -> Figure:
+    rows = {}
+    for name in config.densities:
+        found = {method: folder_of(root, (name, method, 0)).arrays() for method in config.methods}
+        first = next(iter(found.values()))
+        models = {method: grids["model"] for method, grids in found.items()}
+        rows[DENSITIES[name].name] = {"true": first["true"], **models}
+    return figures.density_rows(rows, half_width=HALF_WIDTH)
+
+
+def _latent(config: Config, root: Path, name: str) -> Figure:
+    panels = {}
+    for method in config.methods:
+        found = folder_of(root, (name, method, 0)).arrays()
+        grids = (found["true"], found["decoded"], found["true_at_decoded"])
+        panels[method] = (*grids, LATENT_HALF_WIDTH)
+    return figures.latent_correspondence(panels, half_width=HALF_WIDTH)

@@ -1,0 +1,179 @@
+"""The methods: each a VAE for points on the plane, its objective, and how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from pyro.distributions import transforms
+from pyro.nn import ConditionalAutoRegressiveNN, DenseNN
+from torch import Tensor, nn
+
+from pyro_vae import (
+    ELBO,
+    IWAE,
+    VAE,
+    DecodedVariance,
+    DReG,
+    FixedVariance,
+    FlowGuide,
+    FlowPrior,
+    FullCovarianceGuide,
+    Guide,
+    NormalGuide,
+    NormalLikelihood,
+    Objective,
+    StandardNormalPrior,
+)
+from pyro_vae.distributions import Flip
+from pyro_vae.nn import DenseBlock
+
+if TYPE_CHECKING:
+    from experiments.toy2d.config import Config
+
+__all__ = ["METHODS", "Method", "build"]
+
+LATENT = 2
+_PARTICLES = 10
+_FREE_NATS = 0.05  # a dimension, as the paper's notebook has it for the ELBO
+_FLOWS, _BINS = 8, 16
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a VAE is made, what it maximises, and which of the run's settings it takes.
+
+    Args:
+        make: the VAE of a configuration.
+        objective: what is maximised.
+        large: whether it takes the large batches.
+        half: whether it takes half as many steps.
+        paper: in the paper, and where.
+    """
+
+    make: Callable[[Config], VAE]
+    objective: Callable[[], Objective]
+    large: bool = False
+    half: bool = False
+    paper: str | None = None
+
+    def batch_size(self, config: Config) -> int:
+        """Points a step."""
+        return config.large_batch if self.large else config.batch_size
+
+    def steps(self, config: Config) -> int:
+        """Steps in all."""
+        return config.steps // 2 if self.half else config.steps
+
+
+def build(name: str, seed: int, config: Config) -> tuple[VAE, Objective]:
+    """A method's VAE, initialised from ``seed``, and its objective."""
+    method = METHODS[name]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return method.make(config), method.objective()
+
+
+# -- VAEs with the paper's networks ---------------------------------------------------------------
+
+
+def _network(config: Config, outputs: int) -> DenseBlock:
+    return DenseBlock(2, growth=config.growth, depth=config.depth, out_features=outputs)
+
+
+def _typical(config: Config, guide: Guide) -> VAE:
+    """Yu, section 2.3: prior N(0, I), the decoder's own mean and variance for each coordinate."""
+    return VAE(
+        prior=StandardNormalPrior(LATENT),
+        likelihood=NormalLikelihood(_network(config, 2 * 2), DecodedVariance()),
+        guide=guide,
+    )
+
+
+def _normal(config: Config) -> VAE:
+    return _typical(config, NormalGuide(_network(config, 2 * LATENT)))
+
+
+def _full_covariance(config: Config) -> VAE:
+    return _typical(config, FullCovarianceGuide(_network(config, LATENT + 3)))
+
+
+def _flow_guide(config: Config) -> VAE:
+    """Two inverse autoregressive flows, their context two layers of features of the point."""
+    width = config.growth
+    context = nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+    def flow() -> transforms.ConditionalAffineAutoregressive:
+        network = ConditionalAutoRegressiveNN(
+            LATENT, width, [width, width], permutation=torch.arange(LATENT)
+        )
+        return transforms.ConditionalAffineAutoregressive(network)
+
+    base = NormalGuide(_network(config, 2 * LATENT))
+    return _typical(config, FlowGuide(base, [flow(), Flip(), flow()], context))
+
+
+# -- a VAE whose prior is a flow ------------------------------------------------------------------
+
+
+class _Scaled(nn.Module):
+    """x = z/scale: the decoder whose latents are the points themselves."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * self.scale
+
+
+class _Around(nn.Module):
+    """The mean scale·x, and one raw scale for all points."""
+
+    def __init__(self, scale: float, raw_scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.raw_scale = nn.Parameter(torch.tensor(raw_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x * self.scale, self.raw_scale.expand_as(x)], -1)
+
+
+_WIDE, _DEVIATION = 5.0, 1e-3
+
+
+def _flow_prior(config: Config) -> VAE:
+    """z is the point, but for noise of a thousandth; the prior, a spline flow, has its density."""
+
+    def flow() -> transforms.SplineCoupling:
+        sizes = [_BINS, _BINS, _BINS - 1, _BINS]
+        network = DenseNN(1, [config.growth] * 2, param_dims=sizes)
+        found = transforms.SplineCoupling(2, 1, network, _BINS, identity=True)
+        del found.lower_spline  # no part of it: the other coordinate stays as it is
+        return found
+
+    flows = [part for _ in range(_FLOWS) for part in (flow(), Flip())]
+    raw_scale = torch.tensor(_WIDE * _DEVIATION).expm1().log().item()
+    return VAE(
+        prior=FlowPrior(LATENT, flows, inverted=True),
+        likelihood=NormalLikelihood(_Scaled(1 / _WIDE), FixedVariance(_DEVIATION**2)),
+        guide=NormalGuide(_Around(_WIDE, raw_scale)),
+    )
+
+
+def _elbo() -> Objective:
+    return ELBO(analytic_kl=True, free_bits=_FREE_NATS)
+
+
+METHODS = {
+    "VAE": Method(_normal, _elbo, paper="table 1a"),
+    "VAE, large batch": Method(_normal, _elbo, large=True, paper="table 1b"),
+    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), half=True, paper="table 2"),
+    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), half=True),
+    "full covariance": Method(_full_covariance, lambda: ELBO(analytic_kl=True)),
+    "flow guide": Method(_flow_guide, ELBO),
+    "flow prior": Method(_flow_prior, ELBO),
+}
+"""By name, in the order of tables and figures."""

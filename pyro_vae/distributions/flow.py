@@ -1,0 +1,157 @@
+"""Normalising flows on Pyro's transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.conditional import ConditionalTransform
+from pyro.distributions.torch_transform import TransformModule
+from pyro.distributions.transforms import (
+    BlockAutoregressive,
+    ConditionalPlanar,
+    ConditionalRadial,
+    Planar,
+    Polynomial,
+    Radial,
+    Sylvester,
+)
+from torch import Tensor, nn
+from torch.distributions import Distribution, Transform, constraints
+
+from pyro_vae._errors import PairError
+
+__all__ = ["Flip", "Flow"]
+
+_WITHOUT_INVERSE = (
+    BlockAutoregressive,
+    ConditionalPlanar,
+    ConditionalRadial,
+    Planar,
+    Polynomial,
+    Radial,
+    Sylvester,
+)
+
+
+class Flow(nn.Module):
+    """Transforms one after another, the first one next to the base:
+
+    .. math:: \\log p(z) = \\log p_0(z_0) - \\sum_t \\log |\\det ∂f_t/∂z_{t-1}|, \\quad
+       z_t = f_t(z_{t-1})
+
+    in nats (Rezende and Mohamed, 2015).
+
+    Args:
+        transforms: of ``pyro.distributions.transforms``, conditional or not.
+        inverted: whether each f_t is the inverse of the transform given. Autoregressive transforms
+            are fast one way only: as given, they sample fast; inverted, they score fast.
+
+    >>> from pyro.distributions.transforms import affine_autoregressive
+    >>> flow = Flow([affine_autoregressive(2), Flip()])
+    >>> base = dist.Normal(torch.zeros(2), 1.0).to_event(1)
+    >>> flow.distribution(base).sample((5,)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self, transforms: Sequence[Transform | ConditionalTransform], *, inverted: bool = False
+    ) -> None:
+        super().__init__()
+        self.inverted = inverted
+        self._transforms = list(transforms)
+        self.parts = nn.ModuleList(t for t in transforms if isinstance(t, nn.Module))
+
+    @property
+    def has_inverse(self) -> bool:
+        """Whether a given z can be scored, not only the last sample."""
+        return not any(isinstance(t, _WITHOUT_INVERSE) for t in self._transforms)
+
+    def distribution(self, base: Distribution, context: Tensor | None = None) -> Distribution:
+        """The distribution of the last z.
+
+        Args:
+            base: p_0, event shape ``(latent,)``.
+            context: [batch, context], for conditional transforms.
+        """
+        ready = [
+            t.condition(context) if isinstance(t, ConditionalTransform) else t
+            for t in self._transforms
+        ]
+        return _Transformed(base, [t.inv for t in ready] if self.inverted else ready)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the transforms remember of their last sample, which cannot be copied."""
+        for part in self.modules():
+            for name in [name for name in vars(part) if name.startswith("_cache")]:
+                if name != "_cache_size":
+                    setattr(part, name, (None, None) if name == "_cached_x_y" else None)
+        return self.__dict__.copy()
+
+
+class Flip(TransformModule):
+    """The dimensions in reverse: between coupling or autoregressive transforms, so that each
+    dimension comes to depend on each.
+
+    >>> Flip()(torch.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 2., 1.])
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self) -> None:
+        super().__init__(cache_size=1)  # what stands before it may know its own samples only
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Flip)
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+    _inverse = _call
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Zero."""
+        return x.new_zeros(x.shape[:-1])
+
+
+class _Transformed(dist.TransformedDistribution):
+    """A transformed distribution that says what a transform without inverse means."""
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with _default_dtype(self.base_dist):
+            return super().sample(torch.Size(sample_shape))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        with _default_dtype(self.base_dist):
+            return super().rsample(torch.Size(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        try:
+            with _default_dtype(self.base_dist):
+                return super().log_prob(value)
+        except KeyError as error:  # Pyro's sign of a transform that only remembers its samples
+            raise PairError(
+                "flow: expected a sample of its own, since a transform of it has no inverse; got "
+                "another. Use inverse autoregressive or spline transforms, or an objective that "
+                "scores its own samples only (ELBO, IWAE)."
+            ) from error
+
+
+@contextmanager
+def _default_dtype(base: Distribution) -> Iterator[None]:
+    """Pyro's inverse of an autoregressive transform starts from zeros of the default dtype."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(base.mean.dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

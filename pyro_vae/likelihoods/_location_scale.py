@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pyro_vae.likelihoods._likelihood import Likelihood, event_dims
+from pyro_vae.likelihoods.variances import FixedVariance, Variance
+
+__all__ = ["LocationScaleLikelihood"]
+
+
+class LocationScaleLikelihood(Likelihood):
+    """p(x|z) = ∏_d p(x_d; ν_d(z), σ²), one family with mean ν and variance σ². A likelihood
+    implements ``family``.
+
+    Args:
+        decoder: latents [..., latent] to means [..., *event]; with
+            :class:`~pyro_vae.likelihoods.DecodedVariance` to means and log-variances.
+        variance: σ² and how it comes about; 1 by default.
+    """
+
+    def __init__(self, decoder: nn.Module, variance: Variance | None = None) -> None:
+        super().__init__(decoder)
+        self.variance = FixedVariance(1.0) if variance is None else variance
+
+    @abstractmethod
+    def family(self, mean: Tensor, deviation: Tensor) -> Any:
+        """The distribution of single values with a mean and a standard deviation."""
+
+    def forward(self, z: Tensor) -> Distribution:
+        mean, variance = self.variance.split(self.decoder(z))
+        return self._of_data(mean, variance, z)
+
+    def during_inference(self, z: Tensor, x: Tensor) -> Distribution:
+        mean, variance = self.variance.split_during_inference(self.decoder(z), x)
+        return self._of_data(mean, variance, z)
+
+    def _of_data(self, mean: Tensor, variance: Tensor, z: Tensor) -> Distribution:
+        return self.family(mean, variance.sqrt()).to_event(event_dims(mean, z))

@@ -1,0 +1,74 @@
+"""The experiment on importance weighting: its schedule, its VAE, and a small run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.command_line import main
+from experiments.iwae_mnist.config import Config, default_config
+from experiments.iwae_mnist.jobs import all_jobs, folder_of
+from experiments.iwae_mnist.methods import METHODS, PAPER, build
+from pyro_vae import IWAE
+
+
+def test_the_schedule_is_the_papers() -> None:
+    full = default_config(full=True)
+    assert full.epochs == 3280
+    assert default_config().epochs == 40
+    epoch, found = 0, []
+    while epoch < full.epochs:
+        found.append(full.rate(epoch / full.epochs))
+        epoch += 1
+    expected = [1e-3 * 10 ** (-i / 7) for i in range(8) for _ in range(3**i)]
+    assert found == pytest.approx(expected)
+    # A shorter run is its beginning.
+    short = default_config()
+    assert [short.rate(e / 40) for e in range(40)] == pytest.approx(expected[:40])
+
+
+def test_all_methods_start_from_the_same_vae_at_the_datas_logit() -> None:
+    mean = torch.tensor([0.0, 0.25, 0.5])
+    first, _ = build("VAE-1", 3, mean, (4, 4), 2)
+    for method in METHODS:
+        vae, _ = build(method, 3, mean, (4, 4), 2)
+        for one, other in zip(first.parameters(), vae.parameters(), strict=True):
+            assert torch.equal(one, other)
+    bias = first.likelihood.decoder.layers[-1].bias
+    torch.testing.assert_close(bias[1:], torch.tensor([math.log(1 / 3), 0.0]))
+    assert bias[0].isfinite()
+    assert PAPER.keys() <= METHODS.keys()
+    assert isinstance(METHODS["IWAE-5"], IWAE)
+
+
+def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, page = tmp_path / "run", tmp_path / "docs" / "iwae.md"
+    arguments = ["iwae_mnist", "--data", "digits", "--quick", "--methods", "VAE-1,DReG-5"]
+    arguments += ["--stages", "2", "--out", str(out), "--publish", str(page)]
+    assert main(arguments) == 0
+    config = default_config(quick=True, data="digits", methods=("VAE-1", "DReG-5"), stages=2)
+    for job in all_jobs(config):
+        result = folder_of(out, job).result()
+        assert 0 < result["nll"] < -result["elbo"]
+        assert 0 <= result["active_units"] <= config.latent
+    arrays = folder_of(out, ("VAE-1", 0)).arrays()
+    assert {name for name in arrays if name != "bound"} == {
+        f"{kind} {network}" for kind in ("IWAE", "DReG") for network in ("encoder", "decoder")
+    }
+    assert {p.name for p in (out / "figures").iterdir()} == {"bounds.png", "signal_to_noise.png"}
+    assert "](iwae/signal_to_noise.png)" in page.read_text()
+    results = json.loads((out / "results.json").read_text())
+    assert results["command"] == (
+        "python -m experiments iwae_mnist --data digits --methods VAE-1,DReG-5 --stages 2 --quick"
+    )
+    assert main(arguments) == 0
+    assert "2 of 2 runs are done already" in capsys.readouterr().out
+
+
+def test_a_run_is_its_settings() -> None:
+    assert Config() == default_config()
+    assert default_config(quick=True).latent == 5
