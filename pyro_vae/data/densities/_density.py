@@ -23,7 +23,7 @@ class Density(ABC):
     """What figures and tables call it."""
     grid_half_width: float = 0.75
     """Beyond this there is no mass to speak of: where :attr:`entropy` stops integrating."""
-    grid_step: float = 1 / 256
+    grid_step: float = 1 / 128
     """The step of that integration."""
 
     @abstractmethod
