@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Row", "factor", "number", "table"]
+__all__ = ["Row", "factor", "figure", "number", "table"]
 
 Row = Sequence[str]
 
@@ -13,6 +13,11 @@ def table(head: Row, rows: Iterable[Row], alignment: str) -> str:
     """A Markdown table, its columns aligned to the left or right: a string of ``l`` and ``r``."""
     rule = ["---:" if letter == "r" else "---" for letter in alignment]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def figure(name: str, caption: str) -> str:
+    """A picture of the run's folder of figures, and what it shows."""
+    return f"![{name.removesuffix('.png').replace('_', ' ')}](figures/{name})\n\n{caption}"
 
 
 def number(value: float) -> str:

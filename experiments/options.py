@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 import torch
 
-__all__ = ["device", "names_of", "positive"]
+__all__ = ["add_run_options", "device", "names_of", "positive"]
+
+
+def add_run_options(parser: argparse.ArgumentParser, quick: str) -> None:
+    """The options that runs of all experiments have; ``quick`` says what a quick one is."""
+    add = parser.add_argument
+    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
+    add("--quick", action="store_true", help=quick)
+    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
+    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
+    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
 
 
 def positive(text: str) -> int:

@@ -9,7 +9,6 @@ interrupted, goes on.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from experiments.iwae_mnist.config import Config, default_config
 from experiments.iwae_mnist.figures import draw
@@ -17,7 +16,7 @@ from experiments.iwae_mnist.jobs import all_jobs, folder_of, run_all
 from experiments.iwae_mnist.methods import METHODS
 from experiments.iwae_mnist.report import report
 from experiments.machine import machines
-from experiments.options import device, names_of, positive
+from experiments.options import add_run_options, names_of, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
@@ -33,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
     add("--stages", type=positive, metavar="N", help="of the paper's schedule (4: 40 epochs)")
     add("--full", action="store_true", help="all 8 stages, 3,280 epochs: for a GPU")
-    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
-    add("--quick", action="store_true", help="one epoch of small networks")
-    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
-    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
-    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+    add_run_options(parser, "one epoch of small networks")
 
 
 def run(options: argparse.Namespace) -> None:

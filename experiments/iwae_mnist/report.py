@@ -8,7 +8,7 @@ from typing import Any
 from experiments.iwae_mnist.config import Config
 from experiments.iwae_mnist.methods import PAPER
 from experiments.machine import machines
-from experiments.markdown import table
+from experiments.markdown import figure, table
 from experiments.paired import estimate
 
 __all__ = ["report"]
@@ -22,7 +22,7 @@ def report(config: Config, results: Results, captions: Mapping[str, str], comman
     parts += [_table(config, results), "## What the numbers are", _meaning(config)]
     parts += ["## What was run", _settings(config, results, command)]
     if captions:
-        parts += ["## Figures", *(_figure(name, caption) for name, caption in captions.items())]
+        parts += ["## Figures", *(figure(name, caption) for name, caption in captions.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -33,10 +33,6 @@ _QUESTION = (
     "Here are both, and beside them the same bound with the doubly reparameterised gradient "
     "(Tucker et al., 2019)."
 )
-
-
-def _figure(name: str, caption: str) -> str:
-    return f"![{name.removesuffix('.png').replace('_', ' ')}](figures/{name})\n\n{caption}"
 
 
 def _table(config: Config, results: Results) -> str:

@@ -9,7 +9,6 @@ interrupted, goes on.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from experiments.machine import machines
 from experiments.misconceptions.config import Config, default_config
@@ -17,7 +16,7 @@ from experiments.misconceptions.figures import draw
 from experiments.misconceptions.jobs import folder_of, mixture_jobs, run_all, scale_jobs
 from experiments.misconceptions.report import report
 from experiments.misconceptions.solutions import measure_solutions
-from experiments.options import device, positive
+from experiments.options import add_run_options, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
@@ -29,11 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--epochs", type=positive, metavar="N", help="passes through the digits (300)")
     add("--steps", type=positive, metavar="N", help="updates of a mixture's VAE (20000)")
-    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
-    add("--quick", action="store_true", help="a few epochs, to see that everything works")
-    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
-    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
-    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+    add_run_options(parser, "a few epochs, to see that everything works")
 
 
 def run(options: argparse.Namespace) -> None:

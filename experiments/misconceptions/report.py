@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.machine import machines
-from experiments.markdown import number, table
+from experiments.markdown import figure, number, table
 from experiments.misconceptions.config import Config
 from experiments.misconceptions.solutions import MEAN, SCALE
 
@@ -31,7 +31,7 @@ def report(
         "## The squared error is no reconstruction loss",
         _SQUARED_ERROR,
         _scales(scales),
-        *(_figure(name, caption) for name, caption in captions.items()),
+        *(figure(name, caption) for name, caption in captions.items()),
         "## The latent is a variable, not a parameter",
         _PARAMETER.format(mean=MEAN, scale=SCALE),
         _solutions(solutions),
@@ -62,10 +62,6 @@ _MIXTURES = (
     "What is known of the distribution is in the networks, so the number of latents it takes is "
     "that of a datum: VAEs with two latents, for k normals on a ring in the plane."
 )
-
-
-def _figure(name: str, caption: str) -> str:
-    return f"![{name.removesuffix('.png').replace('_', ' ')}](figures/{name})\n\n{caption}"
 
 
 def _scales(results: Results) -> str:

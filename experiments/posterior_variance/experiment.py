@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
 from experiments.machine import machines
-from experiments.options import device, positive
+from experiments.options import add_run_options, positive
 from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
 from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
@@ -31,11 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (digits: 3, mnist: 5)")
     add("--epochs", type=positive, metavar="N", help="passes through the data")
     add("--latent", type=positive, metavar="N", help="dimensions of z (2)")
-    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
-    add("--quick", action="store_true", help="a few epochs, to see that everything works")
-    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
-    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
-    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+    add_run_options(parser, "a few epochs, to see that everything works")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.machine import machines
+from experiments.markdown import figure
 from experiments.paired import Estimate, estimate, paired_difference
 from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.figures import PAPER
@@ -72,14 +73,9 @@ def report(
         "## What was run",
         _settings(config, results, command),
         "## Figures",
-        *(_figure(name, caption) for name, caption in captions.items()),
+        *(figure(name, caption) for name, caption in captions.items()),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _figure(name: str, caption: str) -> str:
-    title = name.removesuffix(".png").replace("_", " ")
-    return f"![{title}](figures/{name})\n\n{caption}"
 
 
 def _values(results: Results, method: str, name: str) -> list[float]:

@@ -8,10 +8,9 @@ report. The same command, interrupted, goes on.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from experiments.machine import machines
-from experiments.options import device, names_of, positive
+from experiments.options import add_run_options, names_of, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 from experiments.toy2d.config import Config, default_config
@@ -34,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=positive, metavar="N", help="updates of a VAE (60000)")
     add("--growth", type=positive, metavar="N", help="width of the networks' layers (64)")
     add("--original", action="store_true", help="the paper's own networks and batches: for a GPU")
-    add("--device", type=device, metavar="NAME", help="cpu or cuda (cpu)")
-    add("--quick", action="store_true", help="a thousand steps, to see that everything works")
-    add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
-    add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
-    add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+    add_run_options(parser, "a thousand steps, to see that everything works")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.machine import machines
-from experiments.markdown import table
+from experiments.markdown import figure, table
 from experiments.paired import estimate
 from experiments.toy2d.config import Config
 from pyro_vae.data.densities import DENSITIES
@@ -45,7 +45,7 @@ def report(config: Config, results: Results, captions: Mapping[str, str], comman
         parts += [f"### {DENSITIES[name].name}", _table(config, name, results)]
     parts += ["## What the numbers are", _meaning(config), "## What was run"]
     parts += [_settings(config, results, command), "## Figures"]
-    parts += [_figure(name, caption) for name, caption in captions.items()]
+    parts += [figure(name, caption) for name, caption in captions.items()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,10 +55,6 @@ _QUESTION = (
     "three densities, and finds both short of the entropy, the VAE by more. Here are both, with "
     "richer posteriors and priors, on points drawn anew at each step."
 )
-
-
-def _figure(name: str, caption: str) -> str:
-    return f"![{name.removesuffix('.png').replace('_', ' ')}](figures/{name})\n\n{caption}"
 
 
 # -- results --------------------------------------------------------------------------------------
