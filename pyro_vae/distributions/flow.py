@@ -8,17 +8,9 @@ from typing import Any
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions import transforms as pyro_transforms
 from pyro.distributions.conditional import ConditionalTransform
 from pyro.distributions.torch_transform import TransformModule
-from pyro.distributions.transforms import (
-    BlockAutoregressive,
-    ConditionalPlanar,
-    ConditionalRadial,
-    Planar,
-    Polynomial,
-    Radial,
-    Sylvester,
-)
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
@@ -27,13 +19,13 @@ from pyro_vae._errors import PairError
 __all__ = ["Flip", "Flow"]
 
 _WITHOUT_INVERSE = (
-    BlockAutoregressive,
-    ConditionalPlanar,
-    ConditionalRadial,
-    Planar,
-    Polynomial,
-    Radial,
-    Sylvester,
+    pyro_transforms.BlockAutoregressive,
+    pyro_transforms.ConditionalPlanar,
+    pyro_transforms.ConditionalRadial,
+    pyro_transforms.Planar,
+    pyro_transforms.Polynomial,
+    pyro_transforms.Radial,
+    pyro_transforms.Sylvester,
 )
 
 

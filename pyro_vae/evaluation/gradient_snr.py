@@ -41,7 +41,7 @@ def gradient_snr(
     num_gradients: int = 1000,
     seed: int = 0,
 ) -> GradientSNR:
-    """The signal-to-noise ratio of an objective's gradient (Rainforth et al., 2018, eq. 11):
+    """The signal-to-noise ratio of an objective's gradient (Rainforth et al., 2018):
 
     .. math:: SNR = \\frac{|E[Δ]|}{\\sqrt{Var[Δ]}}
 

@@ -17,7 +17,7 @@ _SIZE = 2.3  # inches a panel
 
 def density_rows(rows: Mapping[str, Mapping[str, Array]], *, half_width: float = 0.5) -> Figure:
     """Densities on the square [−w, w]², a row for each data set and a column for each of its
-    panels: yellow is high, purple low, on one scale a row.
+    panels: yellow is high, purple low, on one scale a row, that of its first panel.
 
     Args:
         rows: data set → title → density [rows, columns], row 0 at the least second coordinate; each
@@ -44,7 +44,7 @@ def density_rows(rows: Mapping[str, Mapping[str, Array]], *, half_width: float =
             title: finite(value, ("rows", "columns"), f"{where}: {name}, {title}", "Give a grid.")
             for title, value in panels.items()
         }
-        most = max(np.quantile(value, 0.998) for value in arrays.values())
+        most = np.quantile(next(iter(arrays.values())), 0.998)
         for column, (title, value) in enumerate(arrays.items()):
             axes = grid[row, column]
             axes.imshow(value, extent=extent, origin="lower", vmin=0, vmax=most, cmap="viridis")

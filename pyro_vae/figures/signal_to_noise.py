@@ -29,8 +29,8 @@ def signal_to_noise(
     Raises:
         ValueError: no panel; a curve that is not a positive [points]; more than seven estimators.
 
-    Source: Rainforth et al., "Tighter Variational Bounds are Not Necessarily Better" (2018),
-    figure 1; Tucker et al., "Doubly Reparameterized Gradient Estimators" (2019), figure 1.
+    Source: Rainforth et al., "Tighter Variational Bounds are Not Necessarily Better" (2018);
+    Tucker et al., "Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives" (2019).
 
     >>> import numpy as np
     >>> k = np.array([1, 4, 16])

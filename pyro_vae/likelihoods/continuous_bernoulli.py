@@ -11,7 +11,7 @@ __all__ = ["ContinuousBernoulliLikelihood"]
 
 class ContinuousBernoulliLikelihood(Likelihood):
     """p(x|z) = ∏_d C(λ_d) λ_d^{x_d} (1 − λ_d)^{1−x_d}, λ = σ(ℓ(z)), for grey values in [0, 1]
-    (Loaiza-Ganem and Cunningham, 2019, eq. 5).
+    (Loaiza-Ganem and Cunningham, 2019).
 
     :class:`BernoulliLikelihood` on grey values leaves out the normaliser C and is no density; this
     one is. Numbers of the two cannot be compared. The mean is not λ: ``vae.decode`` gives the mean.

@@ -9,7 +9,7 @@ __all__ = ["DReG"]
 
 
 class DReG(PathObjective):
-    """:class:`IWAE`'s bound with the doubly reparameterised gradient (Tucker et al., 2019, eq. 8):
+    """:class:`IWAE`'s bound with the doubly reparameterised gradient (Tucker et al., 2019):
 
     .. math:: ∇_φ = \\sum_k \\tilde w_k^2 \\frac{∂ \\log w_k}{∂z_k} \\frac{dz_k}{dφ}, \\quad
        \\tilde w_k = w_k / \\textstyle\\sum_j w_j

@@ -14,7 +14,7 @@ __all__ = ["MIWAE"]
 
 
 class MIWAE(Objective):
-    """An average of M importance-weighted bounds (Rainforth et al., 2018, eq. 6):
+    """An average of M importance-weighted bounds (Rainforth et al., 2018):
 
     .. math:: \\log p(x) \\ge E\\Big[\\tfrac1M \\sum_{m=1}^{M}
        \\log \\tfrac1K \\sum_{k=1}^{K} p(x, z_{mk})/q(z_{mk}|x)\\Big]

@@ -12,7 +12,7 @@ __all__ = ["Renyi"]
 
 
 class Renyi(Objective):
-    """The variational Rényi bound of order α (Li and Turner, 2016, eq. 8):
+    """The variational Rényi bound of order α (Li and Turner, 2016):
 
     .. math:: \\log p(x) \\ge E\\Big[\\frac{1}{1-α} \\log \\tfrac1K
        \\sum_k \\big(p(x, z_k)/q(z_k|x)\\big)^{1-α}\\Big], \\quad α \\ge 0

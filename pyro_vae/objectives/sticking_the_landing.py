@@ -10,7 +10,7 @@ __all__ = ["StickingTheLanding"]
 
 
 class StickingTheLanding(PathObjective):
-    """The evidence lower bound with the path gradient (Roeder et al., 2017, eq. 7):
+    """The evidence lower bound with the path gradient (Roeder et al., 2017):
 
     .. math:: ∇_φ = \\tfrac1K \\sum_k \\frac{∂}{∂z_k}\\big[\\log p(x, z_k) - \\log q(z_k|x)\\big]
        \\frac{dz_k}{dφ}

@@ -13,7 +13,7 @@ __all__ = ["VampPrior"]
 
 class VampPrior(Prior):
     """p(z) = 1/K Σ_k q(z|u_k): the guide's posteriors at learned pseudo-inputs u (Tomczak and
-    Welling, 2018, eq. 9).
+    Welling, 2018).
 
     The best prior of an ELBO is the aggregate posterior, the mean of q(z|x) over the data; this one
     has K inputs of its own in the data's place. The guide's parameters are in the model, too: its
