@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments.iwae_mnist import experiment as iwae_mnist
+from experiments.limits import experiment as limits
 from experiments.misconceptions import experiment as misconceptions
 from experiments.posterior_variance import experiment as posterior_variance
 from experiments.run_folder import RunFolderError
@@ -23,6 +24,7 @@ EXPERIMENTS = {
     "toy2d": toy2d,
     "iwae_mnist": iwae_mnist,
     "misconceptions": misconceptions,
+    "limits": limits,
 }
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.

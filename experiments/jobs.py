@@ -141,6 +141,7 @@ class JobFolder:
         np.savez_compressed(npz, **arrays)  # type: ignore[arg-type]
         torch.save(pair.state_dict(), weights)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "arrays.npz").write_bytes(npz.getvalue())
             (self.path / "vae.pt").write_bytes(weights.getvalue())
             write_json(self._result, {**self.job, **result})

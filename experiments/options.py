@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
 
-__all__ = ["add_run_options", "device", "names_of", "positive"]
+from experiments.jobs import slug
+
+__all__ = ["add_run_options", "command_of", "device", "names_of", "positive"]
 
 
 def add_run_options(parser: argparse.ArgumentParser, quick: str) -> None:
@@ -19,6 +22,31 @@ def add_run_options(parser: argparse.ArgumentParser, quick: str) -> None:
     add("--jobs", type=positive, default=1, metavar="N", help="runs side by side (1)")
     add("--out", type=Path, metavar="DIR", help="the run folder (named after the settings)")
     add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
+
+
+def command_of(experiment: str, options: argparse.Namespace, *names: str) -> str:
+    """The command that makes this run, without what does not change its results.
+
+    Args:
+        experiment: its name.
+        options: as parsed.
+        names: the options that change results, in the order to tell them; those left out, ``None``
+            or ``False``, are not told.
+        separator: of lists.
+    """
+    given = ["python", "-m", "experiments", experiment]
+    for name in (*names, "device", "quick"):
+        value = getattr(options, name)
+        if value is None or value is False:
+            continue
+        given.append(f"--{name}")
+        if isinstance(value, tuple):
+            given.append(",".join(map(slug, value)))
+        elif value is not True:
+            given.append(str(value))
+    if options.jobs > 1:
+        given += ["--jobs", str(options.jobs)]
+    return shlex.join(given)
 
 
 def positive(text: str) -> int:
@@ -46,15 +74,17 @@ def device(text: str) -> str:
     return text
 
 
-def names_of(known: Collection[str], separator: str = ",") -> Callable[[str], tuple[str, ...]]:
-    """Some of ``known``, in their order, from a list with separators."""
+def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Some of ``known``, in their order, from a list with commas; as on the command line, so
+    ``vae-large-batch`` for "VAE, large batch"."""
 
     def names(text: str) -> tuple[str, ...]:
-        given = [name.strip() for name in text.split(separator)]
-        if unknown := [name for name in given if name not in known]:
+        given = [slug(name.strip()) for name in text.split(",")]
+        slugs = [slug(name) for name in known]
+        if unknown := [name for name in given if name not in slugs]:
             raise argparse.ArgumentTypeError(
-                f"expected some of {', '.join(known)}; got {', '.join(unknown)!r}"
+                f"expected some of {', '.join(slugs)}; got {', '.join(unknown)!r}"
             )
-        return tuple(name for name in known if name in given)
+        return tuple(name for name in known if slug(name) in given)
 
     return names

@@ -15,8 +15,9 @@ from experiments.iwae_mnist.figures import draw
 from experiments.iwae_mnist.jobs import all_jobs, folder_of, run_all
 from experiments.iwae_mnist.methods import METHODS
 from experiments.iwae_mnist.report import report
+from experiments.jobs import slug
 from experiments.machine import machines
-from experiments.options import add_run_options, names_of, positive
+from experiments.options import add_run_options, command_of, names_of, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", choices=("digits", "mnist"), default="mnist", help="default: mnist")
     add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
-    add("--methods", type=names_of(METHODS), metavar="A,B,…", help=f"of {', '.join(METHODS)}")
+    methods = ", ".join(map(slug, METHODS))
+    add("--methods", type=names_of(METHODS), metavar="A,B,…", help=f"of {methods} (all)")
     add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
     add("--stages", type=positive, metavar="N", help="of the paper's schedule (4: 40 epochs)")
     add("--full", action="store_true", help="all 8 stages, 3,280 epochs: for a GPU")
@@ -49,7 +51,11 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "iwae_mnist", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    _report(config, folder, _command(options))
+    _report(
+        config,
+        folder,
+        command_of("iwae_mnist", options, "data", "methods", "seeds", "stages", "full"),
+    )
     if options.publish is not None:
         publish(folder.path, options.publish)
 
@@ -64,17 +70,3 @@ def _report(config: Config, folder: RunFolder, command: str) -> None:
     write_text(folder / "report.md", text)
     print(text.split("## What the numbers are")[0])
     print(f"report: {folder / 'report.md'}")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command that makes this run, without what does not change its results."""
-    given = [f"--data {options.data}"]
-    if options.methods is not None:
-        given.append(f"--methods {','.join(options.methods)}")
-    for name in ("seeds", "stages", "device"):
-        if (value := getattr(options, name)) is not None:
-            given.append(f"--{name} {value}")
-    given += [f"--{name}" for name in ("full", "quick") if getattr(options, name)]
-    if options.jobs > 1:
-        given.append(f"--jobs {options.jobs}")
-    return " ".join(["python -m experiments iwae_mnist", *given])

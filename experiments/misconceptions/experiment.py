@@ -16,7 +16,7 @@ from experiments.misconceptions.figures import draw
 from experiments.misconceptions.jobs import folder_of, mixture_jobs, run_all, scale_jobs
 from experiments.misconceptions.report import report
 from experiments.misconceptions.solutions import measure_solutions
-from experiments.options import add_run_options, positive
+from experiments.options import add_run_options, command_of, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "misconceptions", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    _report(config, folder, _command(options))
+    _report(config, folder, command_of("misconceptions", options, "epochs", "steps"))
     if options.publish is not None:
         publish(folder.path, options.publish)
 
@@ -56,16 +56,3 @@ def _report(config: Config, folder: RunFolder, command: str) -> None:
     write_text(folder / "report.md", text)
     print(text.split("## What was run")[0])
     print(f"report: {folder / 'report.md'}")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command that makes this run, without what does not change its results."""
-    given = [
-        f"--{name} {value}"
-        for name in ("epochs", "steps", "device")
-        if (value := getattr(options, name)) is not None
-    ]
-    given += ["--quick"] * options.quick
-    if options.jobs > 1:
-        given.append(f"--jobs {options.jobs}")
-    return " ".join(["python -m experiments misconceptions", *given])

@@ -8,10 +8,9 @@ posteriors for arviz as netCDF, figures, and a report. The same command, interru
 from __future__ import annotations
 
 import argparse
-import shlex
 
 from experiments.machine import machines
-from experiments.options import add_run_options, positive
+from experiments.options import add_run_options, command_of, positive
 from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
 from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
@@ -46,7 +45,11 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "posterior_variance", config)
     print(f"run folder: {folder.path}")
     run_jobs(config, folder.path, options.data_dir, options.jobs)
-    _report(config, folder, _command(options))
+    _report(
+        config,
+        folder,
+        command_of("posterior_variance", options, "data", "seeds", "epochs", "latent"),
+    )
     if options.publish is not None:
         publish(folder.path, options.publish)
 
@@ -63,17 +66,3 @@ def _report(config: Config, folder: RunFolder, command: str) -> None:
     write_text(folder / "report.md", text)
     print(text.split("## What the numbers are")[0])
     print(f"report: {folder / 'report.md'}")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command that makes this run, without what does not change its results."""
-    given = [f"--data {options.data}"]
-    for name in ("seeds", "epochs", "latent", "device"):
-        value = getattr(options, name)
-        if value is not None:
-            given.append(f"--{name} {shlex.quote(str(value))}")
-    if options.quick:
-        given.append("--quick")
-    if options.jobs > 1:
-        given.append(f"--jobs {options.jobs}")
-    return " ".join(["python -m experiments posterior_variance", *given])

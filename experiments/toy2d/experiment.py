@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 
+from experiments.jobs import slug
 from experiments.machine import machines
-from experiments.options import add_run_options, names_of, positive
+from experiments.options import add_run_options, command_of, names_of, positive
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
 from experiments.toy2d.config import Config, default_config
@@ -26,9 +27,11 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
     add = parser.add_argument
-    names = ", ".join(DENSITIES)
-    add("--data", type=names_of(DENSITIES), metavar="A,B,…", help=f"of {names} (all)")
-    add("--methods", type=names_of(METHODS, ";"), metavar="A;B;…", help=f"of {'; '.join(METHODS)}")
+    add(
+        "--data", type=names_of(DENSITIES), metavar="A,B,…", help=f"of {', '.join(DENSITIES)} (all)"
+    )
+    methods = ", ".join(map(slug, METHODS))
+    add("--methods", type=names_of(METHODS), metavar="A,B,…", help=f"of {methods} (all)")
     add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
     add("--steps", type=positive, metavar="N", help="updates of a VAE (60000)")
     add("--growth", type=positive, metavar="N", help="width of the networks' layers (64)")
@@ -51,7 +54,11 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "toy2d", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    _report(config, folder, _command(options))
+    _report(
+        config,
+        folder,
+        command_of("toy2d", options, "data", "methods", "seeds", "steps", "growth", "original"),
+    )
     if options.publish is not None:
         publish(folder.path, options.publish)
 
@@ -66,18 +73,3 @@ def _report(config: Config, folder: RunFolder, command: str) -> None:
     write_text(folder / "report.md", text)
     print(text.split("## What the numbers are")[0])
     print(f"report: {folder / 'report.md'}")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """The command that makes this run, without what does not change its results."""
-    given = []
-    for name, separator in {"data": ",", "methods": ";"}.items():
-        if (chosen := getattr(options, name)) is not None:
-            given.append(f'--{name} "{separator.join(chosen)}"')
-    for name in ("seeds", "steps", "growth", "device"):
-        if (value := getattr(options, name)) is not None:
-            given.append(f"--{name} {value}")
-    given += [f"--{name}" for name in ("original", "quick") if getattr(options, name)]
-    if options.jobs > 1:
-        given.append(f"--jobs {options.jobs}")
-    return " ".join(["python -m experiments toy2d", *given])

@@ -3,9 +3,8 @@ from __future__ import annotations
 import math
 
 import pyro.distributions as dist
-from pyro.distributions.torch_transform import TransformModule
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 
 from pyro_vae.distributions import jacobian
 from pyro_vae.guides._guide import Capabilities, Guide
@@ -21,7 +20,8 @@ class InverseFlowGuide(Guide):
     covariance can do what a normalising flow can. Whole Jacobians are taken: for a few latents.
 
     Args:
-        f: an invertible transform, latents to data, of the same size.
+        f: an invertible transform, latents to data, of the same size; one with parameters, or a
+            composition of some, is a module (``ComposeTransformModule``).
         epsilon: ε > 0.
 
     Raises:
@@ -36,7 +36,7 @@ class InverseFlowGuide(Guide):
 
     capabilities = Capabilities(closed_form_kl=True)
 
-    def __init__(self, f: TransformModule, epsilon: float) -> None:
+    def __init__(self, f: Transform, epsilon: float) -> None:
         super().__init__()
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise ValueError(f"epsilon: expected a positive, finite number; got {epsilon}.")

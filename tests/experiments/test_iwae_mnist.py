@@ -63,7 +63,7 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "](iwae/signal_to_noise.png)" in page.read_text()
     results = json.loads((out / "results.json").read_text())
     assert results["command"] == (
-        "python -m experiments iwae_mnist --data digits --methods VAE-1,DReG-5 --stages 2 --quick"
+        "python -m experiments iwae_mnist --data digits --methods vae-1,dreg-5 --stages 2 --quick"
     )
     assert main(arguments) == 0
     assert "2 of 2 runs are done already" in capsys.readouterr().out

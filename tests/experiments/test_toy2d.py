@@ -93,8 +93,7 @@ def test_the_command_draws_reports_and_publishes(tmp_path: Path) -> None:
     assert "](toy2d/densities.png)" in page.read_text()
     command = json.loads((out / "results.json").read_text())["command"]
     assert command == (
-        'python -m experiments toy2d --data "8gaussians" --methods "VAE" --steps 60 --growth 4 '
-        "--quick"
+        "python -m experiments toy2d --data 8gaussians --methods vae --steps 60 --growth 4 --quick"
     )
     assert main([*arguments, "--seeds", "2"]) == 1  # another configuration's folder
 
@@ -168,7 +167,10 @@ def test_a_perfect_model_has_no_dark_mass_and_the_entropy_on_the_grid() -> None:
 
 
 def test_names_are_chosen_in_their_own_order() -> None:
-    assert names_of(METHODS, ";")("IWAE-10; VAE") == ("VAE", "IWAE-10")
+    assert names_of(METHODS)("iwae-10, VAE") == ("VAE", "IWAE-10")
+    assert names_of(METHODS)("vae-large-batch") == ("VAE, large batch",)
+    with pytest.raises(argparse.ArgumentTypeError, match="vae-large-batch.* got 'x, y'"):
+        names_of(METHODS)("x,vae,y")
     with pytest.raises(argparse.ArgumentTypeError, match="got 'x, y'"):
         names_of(DENSITIES)("x,8gaussians,y")
 

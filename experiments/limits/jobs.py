@@ -1,0 +1,48 @@
+"""The jobs: a flow and its Σ-VAEs for each density, and a VAE of images."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.jobs import JobFolder, do_jobs
+from experiments.limits.channel import measure_channel
+from experiments.limits.config import Config
+from experiments.limits.sigma_vae import measure_limit
+from experiments.machine import describe_machine
+
+__all__ = ["CHANNEL", "folder_of", "run_all"]
+
+CHANNEL = "channel"
+"""The job that is no density's."""
+
+
+def folder_of(root: Path, job: str) -> JobFolder:
+    """Where a job's files are."""
+    return JobFolder(root / job, {"job": job})
+
+
+def run_all(config: Config, root: Path, processes: int) -> None:
+    """Do every job that is not done."""
+    work = partial(_work, config, root)
+    do_jobs([CHANNEL, *config.densities], partial(_is_done, root), work, processes)
+
+
+def _is_done(root: Path, job: str) -> bool:
+    return folder_of(root, job).is_done()
+
+
+def _work(config: Config, root: Path, job: str, progress: bool) -> str:
+    folder = folder_of(root, job)
+    machine: dict[str, Any] = {"machine": describe_machine(config.device)}
+    if job == CHANNEL:
+        found, arrays, vae = measure_channel(config, folder.checkpoints, progress)
+        folder.keep(found | machine, arrays, vae)
+        return f"channel: KL {found['kl']:.2f} nats, capacity {found['capacity']:.2f}"
+    started = time.perf_counter()
+    found, flow = measure_limit(config, job)
+    seconds = {"seconds": time.perf_counter() - started}
+    folder.keep(found | seconds | machine, {}, flow)
+    return f"{job}: −ELBO {found['gaps'][-1]:.2g} nats above −log p at ε = {config.epsilons[-1]:g}"
