@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import RenyiELBO
@@ -94,3 +96,51 @@ def test_the_bounds_are_ordered_and_below_the_evidence(rising: list[Objective]) 
 def test_settings_out_of_range_are_refused(make: Callable[[], Objective], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         make()
+
+
+@pytest.mark.parametrize("objective", [IWAE(10), Renyi(10, alpha=0.5), Renyi(10, alpha=2.0)])
+@pytest.mark.parametrize("size", [None, 2])
+def test_where_every_weight_is_the_likelihood_the_bound_is_exact_subsampled_or_not(
+    objective: Objective, size: int | None
+) -> None:
+    """NumPyro's case: the guide is the prior and x says nothing of z, so log p(x) is N log 0.6."""
+
+    def guide() -> None:
+        with pyro.plate("data", 100, subsample_size=size):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def model() -> None:
+        with pyro.plate("data", 100, subsample_size=size) as rows:
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Bernoulli(0.6), obs=torch.ones(len(rows)))
+
+    assert objective.loss(model, guide) == pytest.approx(-100 * math.log(0.6), rel=1e-6)
+
+
+@pytest.mark.parametrize("objective", [IWAE(5), Renyi(5, alpha=0.5)])
+@pytest.mark.parametrize("sizes", [(3, 5), (2, 3)])
+def test_nested_plates_are_scaled_as_renyi_elbo_scales_them(
+    objective: Objective, sizes: tuple[int, int]
+) -> None:
+    """NumPyro's other case: the likelihood over two plates, each subsampled or not."""
+    x = torch.linspace(0.1, 0.9, 15).reshape(3, 5)
+
+    def plates() -> tuple[pyro.plate, pyro.plate]:
+        rows = pyro.plate("rows", 3, subsample=torch.arange(sizes[0]), dim=-2)
+        return rows, pyro.plate("columns", 5, subsample=torch.arange(sizes[1]), dim=-1)
+
+    def guide() -> None:
+        rows, columns = plates()
+        with rows, columns:
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    def model() -> None:
+        rows, columns = plates()
+        with rows, columns:
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x[: sizes[0], : sizes[1]])
+
+    scale = 15 / (sizes[0] * sizes[1])
+    exact = dist.Normal(0.0, 1.0).log_prob(x[: sizes[0], : sizes[1]]).sum().item()
+    nested = type(objective)(**objective.settings() | {"max_plate_nesting": 2})
+    assert nested.loss(model, guide) == pytest.approx(-scale * exact, rel=1e-6)
