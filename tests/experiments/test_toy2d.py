@@ -169,7 +169,7 @@ def test_a_perfect_model_has_no_dark_mass_and_the_entropy_on_the_grid() -> None:
 def test_names_are_chosen_in_their_own_order() -> None:
     assert names_of(METHODS)("iwae-10, VAE") == ("VAE", "IWAE-10")
     assert names_of(METHODS)("vae-large-batch") == ("VAE, large batch",)
-    with pytest.raises(argparse.ArgumentTypeError, match="vae-large-batch.* got 'x, y'"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"vae-large-batch.* got 'x, y'"):
         names_of(METHODS)("x,vae,y")
     with pytest.raises(argparse.ArgumentTypeError, match="got 'x, y'"):
         names_of(DENSITIES)("x,8gaussians,y")

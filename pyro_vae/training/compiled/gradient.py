@@ -21,6 +21,7 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from pyro_vae.training.compiled.decompositions import DECOMPOSITIONS
 from pyro_vae.training.compiled.masks import MaskedAssignments
 from pyro_vae.training.compiled.programs import UntraceableError, replaced
 
@@ -104,7 +105,8 @@ class _NoHostSync(TorchFunctionMode):
 
 def record(function: Callable[..., Any], inputs: list[Tensor]) -> Graph:
     """The tensor operations of ``function(*inputs)``, whatever else they read or write."""
-    return _lifted(make_fx(function, tracing_mode="real")(*inputs))
+    trace = make_fx(function, decomposition_table=DECOMPOSITIONS, tracing_mode="real")
+    return _lifted(trace(*inputs))
 
 
 def record_pair(
