@@ -13,7 +13,7 @@ class Config:
     """Settings of one run: equal settings, equal run folder.
 
     Args:
-        data: the images whose scale is changed: ``"digits"``.
+        data: the images whose scale is changed.
         scales: what the images are multiplied by.
         latent, hidden, epochs, batch_size: of the images' VAEs.
         components: the mixtures' numbers of normals.
@@ -35,6 +35,8 @@ class Config:
     device: str = "cpu"
 
 
+# MNIST has forty times as many images.
+_DEFAULTS = {"digits": Config(), "mnist": Config(data="mnist", epochs=20, batch_size=100)}
 _QUICK: dict[str, Any] = {
     "scales": (1 / 4, 1.0),
     "latent": 4,
@@ -48,7 +50,7 @@ _QUICK: dict[str, Any] = {
 }
 
 
-def default_config(*, quick: bool = False, **given: Any) -> Config:
-    """The settings; what is given (not ``None``) replaces them."""
-    config = replace(Config(), **(_QUICK if quick else {}))
+def default_config(data: str = "digits", *, quick: bool = False, **given: Any) -> Config:
+    """The settings for a data set; what is given (not ``None``) replaces them."""
+    config = replace(_DEFAULTS[data], **(_QUICK if quick else {}))
     return replace(config, **{name: value for name, value in given.items() if value is not None})

@@ -1,6 +1,6 @@
 """What two misconceptions about VAEs cost (Yu, section 5).
 
-Trains VAEs of the digits with the squared error and with its logarithm on images of several scales;
+Trains VAEs of images with the squared error and with its logarithm on images of several scales;
 builds the optimal solutions of section 5.2 and a mistaken one; trains VAEs with two latents on
 mixtures of more and more normals. Writes results as JSON, a figure, and a report. The same command,
 interrupted, goes on.
@@ -26,7 +26,9 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
     add = parser.add_argument
-    add("--epochs", type=positive, metavar="N", help="passes through the digits (300)")
+    add("--data", choices=("digits", "mnist"), default="digits", help="default: digits")
+    add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
+    add("--epochs", type=positive, metavar="N", help="through the images (300; mnist 20)")
     add("--steps", type=positive, metavar="N", help="updates of a mixture's VAE (20000)")
     add_run_options(parser, "a few epochs, to see that everything works")
 
@@ -34,12 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train, measure and report; what is done already is not done again."""
     config = default_config(
-        quick=options.quick, epochs=options.epochs, steps=options.steps, device=options.device
+        options.data,
+        quick=options.quick,
+        epochs=options.epochs,
+        steps=options.steps,
+        device=options.device,
     )
     folder = RunFolder(options.out, "misconceptions", config)
     print(f"run folder: {folder.path}")
-    run_all(config, folder.path, options.jobs)
-    _report(config, folder, command_of("misconceptions", options, "epochs", "steps"))
+    run_all(config, folder.path, options.data_dir, options.jobs)
+    _report(config, folder, command_of("misconceptions", options, "data", "epochs", "steps"))
     if options.publish is not None:
         publish(folder.path, options.publish)
 

@@ -14,7 +14,7 @@ from pyro_vae import figures
 __all__ = ["draw"]
 
 _CAPTION = (
-    "Held-out digits, and the decoder's mean at the posterior's mean, by the loss and by what the "
+    "Held-out images, and the decoder's mean at the posterior's mean, by the loss and by what the "
     "images were multiplied by before training (drawn divided by it again)."
 )
 

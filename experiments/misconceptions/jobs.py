@@ -11,6 +11,7 @@ from experiments.machine import describe_machine
 from experiments.misconceptions.config import Config
 from experiments.misconceptions.mixtures import measure_mixture
 from experiments.misconceptions.scales import LOSSES, measure_scale
+from pyro_vae import data as datasets
 
 __all__ = ["Job", "folder_of", "mixture_jobs", "run_all", "scale_jobs"]
 
@@ -34,9 +35,9 @@ def folder_of(root: Path, job: Job) -> JobFolder:
     return JobFolder(root / f"{slug(name)}-{value:g}", {"job": name, "value": value})
 
 
-def run_all(config: Config, root: Path, processes: int) -> None:
+def run_all(config: Config, root: Path, data_dir: str | None, processes: int) -> None:
     """Do every job that is not done."""
-    work = partial(_work, config, root)
+    work = partial(_work, config, root, data_dir)
     jobs = [*scale_jobs(config), *mixture_jobs(config)]
     do_jobs(jobs, partial(_is_done, root), work, processes)
 
@@ -45,7 +46,7 @@ def _is_done(root: Path, job: Job) -> bool:
     return folder_of(root, job).is_done()
 
 
-def _work(config: Config, root: Path, job: Job, progress: bool) -> str:
+def _work(config: Config, root: Path, data_dir: str | None, job: Job, progress: bool) -> str:
     name, value = job
     folder = folder_of(root, job)
     machine: dict[str, Any] = {"machine": describe_machine(config.device)}
@@ -53,6 +54,7 @@ def _work(config: Config, root: Path, job: Job, progress: bool) -> str:
         found, vae = measure_mixture(config, int(value), folder.checkpoints, progress)
         folder.keep(found | machine, {}, vae)
         return f"{value:g} normals: gap {found['gap']:.4f} bits"
-    found, arrays, vae = measure_scale(config, name, value, folder.checkpoints, progress)
+    images = datasets.digits() if config.data == "digits" else datasets.mnist(data_dir)
+    found, arrays, vae = measure_scale(config, images, name, value, folder.checkpoints, progress)
     folder.keep(found | machine, arrays, vae)
     return f"{name}, scale {value:g}: KL {found['kl']:.2f} nats"

@@ -23,7 +23,7 @@ from pyro_vae import (
 )
 from pyro_vae.data.densities import GaussianRing
 from pyro_vae.evaluation import log_evidence
-from pyro_vae.nn import DenseBlock
+from pyro_vae.nn import DenseBlock, he_uniform
 
 __all__ = ["measure_mixture"]
 
@@ -64,7 +64,9 @@ def measure_mixture(
 
 def _build(config: Config) -> VAE:
     def network(inputs: int, outputs: int) -> DenseBlock:
-        return DenseBlock(inputs, growth=config.growth, depth=4, out_features=outputs)
+        return DenseBlock(
+            inputs, growth=config.growth, depth=4, out_features=outputs, initialisation=he_uniform
+        )
 
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

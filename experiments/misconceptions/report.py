@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.machine import machines
-from experiments.markdown import figure, number, table
+from experiments.markdown import figure, table
 from experiments.misconceptions.config import Config
 from experiments.misconceptions.solutions import MEAN, SCALE
 
@@ -48,14 +48,15 @@ _SQUARED_ERROR = (
     "data's unit (eq. 42). So the unit decides how much a reconstruction weighs against the KL: "
     "with the images multiplied by λ < 1 the VAE is over-regularised, down to latents that say "
     "nothing. The maximum likelihood over σ² is its logarithm (eq. 43), which the unit only shifts "
-    "by a constant."
+    "by a constant. Encoder and decoder have the images in their own unit throughout: what the "
+    "rows differ by is the loss alone."
 )
 
 _PARAMETER = (
     "For data from N(μ, σ²I), here μ = {mean:g} and σ = {scale:g}, section 5.2 has two VAEs that "
     "are optimal: one that ignores its latents, and one that copies the datum into them, in the "
     "limit ε → 0. A posterior q(z|x) = p(x), as if z were to learn the distribution, is not. All "
-    "are built by hand; minus the ELBO less the entropy, nats a datum:"
+    "are built by hand; minus the ELBO less the entropy, nats a datum, which for the second is ε²:"
 )
 
 _MIXTURES = (
@@ -86,7 +87,7 @@ def _scales(results: Results) -> str:
 
 
 def _solutions(found: Mapping[str, Any]) -> str:
-    rows = [[name, f"{gap:.4f}".replace("-", "−")] for name, gap in found["gaps"].items()]
+    rows = [[name, f"{round(gap, 3) + 0.0:.3f}"] for name, gap in found["gaps"].items()]
     return table(["VAE", "−ELBO less entropy, nats"], rows, "lr")
 
 
@@ -94,7 +95,7 @@ def _mixtures(results: Results) -> str:
     rows = [
         [
             f"{r['value']:g}",
-            number(r["entropy"]) if r["entropy"] > 0 else f"−{number(-r['entropy'])}",
+            f"{r['entropy']:.2f}".replace("-", "−"),
             f"{r['gap']:.4f} ± {r['gap_error']:.4f}",
         ]
         for r in results

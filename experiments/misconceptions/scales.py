@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from experiments.misconceptions.config import Config
 from pyro_vae import (
@@ -23,9 +24,9 @@ from pyro_vae import (
     Variance,
     fit,
 )
-from pyro_vae.data import Dataset, digits
+from pyro_vae.data import Dataset
 from pyro_vae.evaluation import active_units, bits_per_dim, bound_terms, reconstruction_error
-from pyro_vae.nn import MLP
+from pyro_vae.nn import MLP, Scale
 
 __all__ = ["LOSSES", "measure_scale"]
 
@@ -36,12 +37,17 @@ _IMAGES = 10
 
 
 def measure_scale(
-    config: Config, loss: str, scale: float, checkpoints: Path, progress: bool
+    config: Config,
+    images: Dataset,
+    loss: str,
+    scale: float,
+    checkpoints: Path,
+    progress: bool,
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]], VAE]:
     """Train on images times ``scale`` and measure on held-out ones: numbers, and pictures in the
     unit of the unscaled images."""
-    data = _scaled(digits(), scale)
-    vae = _build(config, loss, data.train.event_shape[0])
+    data = _scaled(images, scale)
+    vae = _build(config, loss, scale, data.train.event_shape[0])
     history = fit(
         vae,
         data.train,
@@ -78,16 +84,19 @@ def measure_scale(
     return found, arrays, vae
 
 
-def _build(config: Config, loss: str, pixels: int) -> VAE:
+def _build(config: Config, loss: str, scale: float, pixels: int) -> VAE:
     # With σ² = ½ the negative log-likelihood is the squared error plus a constant (eq. 42); with
     # σ² = MSE it is its logarithm (eq. 43).
     variance = FixedVariance(0.5) if loss == "MSE" else LOSSES[loss]()
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
+        encoder = MLP(pixels, config.hidden, 2 * config.latent)
+        decoder = MLP(config.latent, config.hidden, pixels)
+        # The networks have the images in their own unit: what differs is the loss alone.
         return VAE(
             prior=StandardNormalPrior(config.latent),
-            likelihood=NormalLikelihood(MLP(config.latent, config.hidden, pixels), variance),
-            guide=NormalGuide(MLP(pixels, config.hidden, 2 * config.latent)),
+            likelihood=NormalLikelihood(nn.Sequential(decoder, Scale(scale)), variance),
+            guide=NormalGuide(nn.Sequential(Scale(1 / scale), encoder)),
         )
 
 

@@ -11,7 +11,9 @@ import pytest
 from experiments.command_line import main
 from experiments.misconceptions.config import default_config
 from experiments.misconceptions.jobs import folder_of, mixture_jobs, scale_jobs
+from experiments.misconceptions.scales import measure_scale
 from experiments.misconceptions.solutions import EPSILONS, MEAN, SCALE, measure_solutions
+from pyro_vae.data import digits
 
 
 def test_the_solutions_gaps_are_the_closed_forms() -> None:
@@ -36,28 +38,27 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     for job in scale_jobs(config):
         result = folder_of(out, job).result()
         assert result["kl"] >= 0
-        assert 0 < result["relative_error"] < 2
+        assert 0 < result["relative_error"] < 10  # three epochs
     for job in mixture_jobs(config):
         assert math.isfinite(folder_of(out, job).result()["gap"])
     text = page.read_text()
     assert "](misconceptions/reconstructions.png)" in text
-    assert "| ignoring z | 0.0000 |" in text.replace("−0.0000", "0.0000")
+    assert "| ignoring z | 0.000 |" in text
     command = json.loads((out / "results.json").read_text())["command"]
-    assert command == "python -m experiments misconceptions --quick"
+    assert command == "python -m experiments misconceptions --data digits --quick"
     capsys.readouterr()
     assert main(arguments) == 0
     assert "runs are done already" in capsys.readouterr().out
 
 
 def test_the_log_of_the_squared_error_does_not_depend_on_the_unit(tmp_path: Path) -> None:
-    """On images times λ the optimal variance is times λ², and nothing else changes: the first layer
-    and the last could take the factor. Here, the bound's constant at the start."""
-    from experiments.misconceptions.scales import measure_scale
-
+    """On images times λ the optimal variance is times λ², so training is the same but for rounding;
+    the squared error's is not."""
     config = default_config(quick=True, epochs=1)
     for loss, same in (("log MSE", True), ("MSE", False)):
         bits = []
         for scale in (0.25, 1.0):
-            found, _, _ = measure_scale(config, loss, scale, tmp_path / f"{loss}{scale}", False)
+            checkpoints = tmp_path / f"{loss}{scale}"
+            found, _, _ = measure_scale(config, digits(), loss, scale, checkpoints, False)
             bits.append(found["bits_per_dim"])
-        assert (abs(bits[0] - bits[1]) < 1.0) is same
+        assert (abs(bits[0] - bits[1]) < 1e-4) is same
