@@ -26,6 +26,7 @@ class Config:
         batch_size, large_batch: points a step.
         growth, depth: of the dense blocks.
         learning_rate: of Adam, with the largest second moment kept (amsgrad).
+        flow_batch, flow_rate: batch and learning rate of the flow prior.
         points: fresh ones for the evaluation.
         evidence_samples: latents a point for log p(x).
         grid: points a side of the figures.
@@ -40,8 +41,10 @@ class Config:
     large_batch: int = 4_000
     growth: int = 64
     depth: int = 6
-    learning_rate: float = 1e-3
-    points: int = 10_000
+    learning_rate: float = 5e-4
+    flow_batch: int = 500
+    flow_rate: float = 2e-3
+    points: int = 4_000
     evidence_samples: int = 5_000
     grid: int = 256
     device: str = "cpu"

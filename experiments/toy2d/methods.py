@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,7 +29,8 @@ from pyro_vae import (
     StandardNormalPrior,
 )
 from pyro_vae.distributions import Flip
-from pyro_vae.nn import DenseBlock
+from pyro_vae.nn import DenseBlock, Scale, he_uniform, torch_default
+from pyro_vae.training import MakeOptimizer, Schedule, adam, cosine_decay, step_decay
 
 if TYPE_CHECKING:
     from experiments.toy2d.config import Config
@@ -38,7 +40,14 @@ __all__ = ["METHODS", "Method", "build"]
 LATENT = 2
 _PARTICLES = 10
 _FREE_NATS = 0.05  # a dimension, as the paper's notebook has it for the ELBO
-_FLOWS, _BINS = 8, 16
+_FLOWS, _BINS = 6, 16
+
+
+_HALVED = step_decay(0.6, 0.7, 0.8, 0.9)
+
+
+def _amsgrad(config: Config) -> MakeOptimizer:
+    return adam(config.learning_rate, amsgrad=True)
 
 
 @dataclass(frozen=True)
@@ -48,20 +57,18 @@ class Method:
     Args:
         make: the VAE of a configuration.
         objective: what is maximised.
-        large: whether it takes the large batches.
+        batch_size: points a step.
+        optimizer: of the parameters; the default is the paper's, as is the schedule's.
+        schedule: of the learning rate.
         half: whether it takes half as many steps.
-        paper: in the paper, and where.
     """
 
     make: Callable[[Config], VAE]
     objective: Callable[[], Objective]
-    large: bool = False
+    batch_size: Callable[[Config], int] = attrgetter("batch_size")
+    optimizer: Callable[[Config], MakeOptimizer] = _amsgrad
+    schedule: Schedule = _HALVED
     half: bool = False
-    paper: str | None = None
-
-    def batch_size(self, config: Config) -> int:
-        """Points a step."""
-        return config.large_batch if self.large else config.batch_size
 
     def steps(self, config: Config) -> int:
         """Steps in all."""
@@ -79,8 +86,23 @@ def build(name: str, seed: int, config: Config) -> tuple[VAE, Objective]:
 # -- VAEs with the paper's networks ---------------------------------------------------------------
 
 
+_UNIT = 3.5  # the data times this have a variance of about one
+
+
 def _network(config: Config, outputs: int) -> DenseBlock:
-    return DenseBlock(2, growth=config.growth, depth=config.depth, out_features=outputs)
+    network = DenseBlock(
+        2,
+        growth=config.growth,
+        depth=config.depth,
+        out_features=outputs,
+        initialisation=he_uniform,
+    )
+    torch_default(network.last)
+    return network
+
+
+def _encoder(config: Config, outputs: int) -> nn.Module:
+    return nn.Sequential(Scale(_UNIT), _network(config, outputs))
 
 
 def _typical(config: Config, guide: Guide) -> VAE:
@@ -93,11 +115,11 @@ def _typical(config: Config, guide: Guide) -> VAE:
 
 
 def _normal(config: Config) -> VAE:
-    return _typical(config, NormalGuide(_network(config, 2 * LATENT)))
+    return _typical(config, NormalGuide(_encoder(config, 2 * LATENT)))
 
 
 def _full_covariance(config: Config) -> VAE:
-    return _typical(config, FullCovarianceGuide(_network(config, LATENT + 3)))
+    return _typical(config, FullCovarianceGuide(_encoder(config, LATENT + 3)))
 
 
 def _flow_guide(config: Config) -> VAE:
@@ -111,22 +133,11 @@ def _flow_guide(config: Config) -> VAE:
         )
         return transforms.ConditionalAffineAutoregressive(network)
 
-    base = NormalGuide(_network(config, 2 * LATENT))
+    base = NormalGuide(_encoder(config, 2 * LATENT))
     return _typical(config, FlowGuide(base, [flow(), Flip(), flow()], context))
 
 
 # -- a VAE whose prior is a flow ------------------------------------------------------------------
-
-
-class _Scaled(nn.Module):
-    """x = z/scale: the decoder whose latents are the points themselves."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z * self.scale
 
 
 class _Around(nn.Module):
@@ -141,11 +152,11 @@ class _Around(nn.Module):
         return torch.cat([x * self.scale, self.raw_scale.expand_as(x)], -1)
 
 
-_WIDE, _DEVIATION = 5.0, 1e-3
+_WIDE, _DEVIATION = 5.0, 3e-4
 
 
 def _flow_prior(config: Config) -> VAE:
-    """z is the point, but for noise of a thousandth; the prior, a spline flow, has its density."""
+    """z is the point, but for a little noise; the prior, a spline flow, has its density."""
 
     def flow() -> transforms.SplineCoupling:
         sizes = [_BINS, _BINS, _BINS - 1, _BINS]
@@ -158,7 +169,7 @@ def _flow_prior(config: Config) -> VAE:
     raw_scale = torch.tensor(_WIDE * _DEVIATION).expm1().log().item()
     return VAE(
         prior=FlowPrior(LATENT, flows, inverted=True),
-        likelihood=NormalLikelihood(_Scaled(1 / _WIDE), FixedVariance(_DEVIATION**2)),
+        likelihood=NormalLikelihood(Scale(1 / _WIDE), FixedVariance(_DEVIATION**2)),
         guide=NormalGuide(_Around(_WIDE, raw_scale)),
     )
 
@@ -168,12 +179,18 @@ def _elbo() -> Objective:
 
 
 METHODS = {
-    "VAE": Method(_normal, _elbo, paper="table 1a"),
-    "VAE, large batch": Method(_normal, _elbo, large=True, paper="table 1b"),
-    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), half=True, paper="table 2"),
+    "VAE": Method(_normal, _elbo),
+    "VAE, large batch": Method(_normal, _elbo, batch_size=attrgetter("large_batch")),
+    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), half=True),
     "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), half=True),
     "full covariance": Method(_full_covariance, lambda: ELBO(analytic_kl=True)),
     "flow guide": Method(_flow_guide, ELBO),
-    "flow prior": Method(_flow_prior, ELBO),
+    "flow prior": Method(
+        _flow_prior,
+        ELBO,
+        batch_size=attrgetter("flow_batch"),
+        optimizer=lambda config: adam(config.flow_rate),
+        schedule=cosine_decay(),
+    ),
 }
 """By name, in the order of tables and figures."""

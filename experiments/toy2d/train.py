@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.toy2d.config import Config
 from experiments.toy2d.methods import METHODS, build
-from pyro_vae import VAE, History, adam, fit, step_decay
+from pyro_vae import VAE, History, fit
 from pyro_vae.data.densities import Density
 
 __all__ = ["train"]
@@ -24,16 +24,17 @@ def train(
 ) -> tuple[VAE, History]:
     """Train, or go on training, one VAE on fresh points at each step."""
     vae, objective = build(method, seed, config)
-    batch_size = METHODS[method].batch_size(config)
-    steps_an_epoch = max(1, METHODS[method].steps(config) // _EPOCHS)
+    settings = METHODS[method]
+    batch_size = settings.batch_size(config)
+    steps_an_epoch = max(1, settings.steps(config) // _EPOCHS)
     history = fit(
         vae,
         density.stream(batch_size * steps_an_epoch),
         objective=objective,
         epochs=_EPOCHS,
         batch_size=batch_size,
-        optimizer=adam(config.learning_rate, amsgrad=True),
-        schedule=step_decay(0.6, 0.7, 0.8, 0.9),
+        optimizer=settings.optimizer(config),
+        schedule=settings.schedule,
         seed=seed,
         device=config.device,
         checkpoints=checkpoints,

@@ -6,7 +6,7 @@ from pyro_vae.training.early_stopping import EarlyStopping
 from pyro_vae.training.fit import fit
 from pyro_vae.training.fit_many import Member, fit_many
 from pyro_vae.training.history import History
-from pyro_vae.training.optimizers import adam
+from pyro_vae.training.optimizers import MakeOptimizer, adam
 from pyro_vae.training.schedules import Schedule, cosine_decay, step_decay
 from pyro_vae.training.statistics import update_statistics
 
@@ -15,6 +15,7 @@ __all__ = [
     "CompiledSVI",
     "EarlyStopping",
     "History",
+    "MakeOptimizer",
     "Member",
     "Schedule",
     "adam",
