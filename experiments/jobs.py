@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from experiments.run_folder import RunFolderError, write_json
 from experiments.workers import side_by_side
+from pyro_vae.training import Checkpoints
 
 __all__ = ["JobFolder", "do_jobs", "slug"]
 
@@ -27,27 +29,32 @@ Job = TypeVar("Job")
 
 def do_jobs(
     jobs: Sequence[Job],
-    is_done: Callable[[Job], bool],
+    folder_of: Callable[[Job], JobFolder],
     work: Callable[[Job, bool], str],
     processes: int,
+    prepare: Callable[[], object] = lambda: None,
 ) -> None:
     """Do every job that is not done, ``processes`` at a time.
 
     Args:
         jobs: what can be sent to another process.
-        is_done: whether a job has its result.
+        folder_of: where a job's result is, or will be.
         work: does a job, with or without a progress bar of its own; the line to say at its end.
         processes: how many at a time.
+        prepare: called once if anything is to be done: what is missing is met, or downloaded, here.
     """
-    left = [job for job in jobs if not is_done(job)]
+    left = [job for job in jobs if not folder_of(job).is_done()]
     if len(left) < len(jobs):
         print(f"{len(jobs) - len(left)} of {len(jobs)} runs are done already")
+    if left:
+        prepare()
     if min(processes, len(left)) <= 1:
         for number, job in enumerate(left, 1):
-            print(f"run {number} of {len(left)}", flush=True)
+            print(f"run {number} of {len(left)}: {folder_of(job)}", flush=True)
             tqdm.write(work(job, True))
         return
     print(f"{len(left)} runs, {processes} at a time", flush=True)
+    folders = [folder_of(job) for job in left]
     with (
         tqdm(total=len(left), unit="run", dynamic_ncols=True) as bar,
         side_by_side(min(processes, len(left)), work, [(job, False) for job in left]) as pending,
@@ -57,6 +64,8 @@ def do_jobs(
             for future in done:
                 tqdm.write(future.result())
                 bar.update()
+            training = [folder for folder in folders if folder.checkpoints.exists()]
+            bar.set_postfix_str(", ".join(f"{f.path.name} {f.steps():,}" for f in training))
 
 
 def slug(name: str) -> str:
@@ -80,10 +89,18 @@ class JobFolder:
     path: Path
     job: Mapping[str, Any]
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.job.items())
+
     @property
     def checkpoints(self) -> Path:
         """Where training keeps its checkpoints; removed when the job is done."""
         return self.path / "checkpoints"
+
+    def steps(self) -> int:
+        """How far training has come, as its checkpoints tell any process."""
+        written = Checkpoints(self.checkpoints).paths()
+        return int(written[-1].stem.removeprefix("step-")) if written else 0
 
     def is_done(self) -> bool:
         """Whether the job is finished; damage is met here, before anything else is trained."""
@@ -100,14 +117,13 @@ class JobFolder:
             RunFolderError: the file is damaged or another job's. It is not replaced: only its
                 owner knows whether a copy is left, or hours of training are to be done again.
         """
-        told = ", ".join(f"{name} {value}" for name, value in self.job.items())
         try:
             result = json.loads(self._result.read_text(encoding="utf-8"))
             if {name: result[name] for name in self.job} != dict(self.job):
                 raise ValueError("that of another run")
         except (ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
-                f"{self._result}: expected the result of {told}; got {error!r}. Delete this file "
+                f"{self._result}: expected the result of {self}; got {error!r}. Delete this file "
                 "to do that run again."
             ) from error
         return result
@@ -140,17 +156,27 @@ class JobFolder:
         npz, weights = io.BytesIO(), io.BytesIO()
         np.savez_compressed(npz, **arrays)  # type: ignore[arg-type]
         torch.save(pair.state_dict(), weights)
-        try:
+        with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "arrays.npz").write_bytes(npz.getvalue())
             (self.path / "vae.pt").write_bytes(weights.getvalue())
             write_json(self._result, {**self.job, **result})
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what writes into the folder.
+
+        Raises:
+            RunFolderError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            yield
         except OSError as error:
             raise RunFolderError(
                 f"{self.path}: expected to write the results of this run; got {error}. Its "
                 "training is kept: make room, then the same command goes on."
             ) from error
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     @property
     def _result(self) -> Path:

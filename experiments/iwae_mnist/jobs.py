@@ -41,11 +41,8 @@ def folder_of(root: Path, job: Job) -> JobFolder:
 def run_all(config: Config, root: Path, data_dir: str | None, processes: int) -> None:
     """Do every job that is not done."""
     work = partial(_work, config, root, data_dir)
-    do_jobs(all_jobs(config), partial(_is_done, root), work, processes)
-
-
-def _is_done(root: Path, job: Job) -> bool:
-    return folder_of(root, job).is_done()
+    prepare = partial(_load_data, config, data_dir)
+    do_jobs(all_jobs(config), partial(folder_of, root), work, processes, prepare)
 
 
 def _load_data(config: Config, data_dir: str | None) -> Dataset:

@@ -27,11 +27,7 @@ def folder_of(root: Path, job: str) -> JobFolder:
 def run_all(config: Config, root: Path, processes: int) -> None:
     """Do every job that is not done."""
     work = partial(_work, config, root)
-    do_jobs([CHANNEL, *config.densities], partial(_is_done, root), work, processes)
-
-
-def _is_done(root: Path, job: str) -> bool:
-    return folder_of(root, job).is_done()
+    do_jobs([CHANNEL, *config.densities], partial(folder_of, root), work, processes)
 
 
 def _work(config: Config, root: Path, job: str, progress: bool) -> str:

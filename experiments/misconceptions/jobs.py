@@ -12,6 +12,7 @@ from experiments.misconceptions.config import Config
 from experiments.misconceptions.mixtures import measure_mixture
 from experiments.misconceptions.scales import LOSSES, measure_scale
 from pyro_vae import data as datasets
+from pyro_vae.data import Dataset
 
 __all__ = ["Job", "folder_of", "mixture_jobs", "run_all", "scale_jobs"]
 
@@ -39,11 +40,12 @@ def run_all(config: Config, root: Path, data_dir: str | None, processes: int) ->
     """Do every job that is not done."""
     work = partial(_work, config, root, data_dir)
     jobs = [*scale_jobs(config), *mixture_jobs(config)]
-    do_jobs(jobs, partial(_is_done, root), work, processes)
+    prepare = partial(_load_data, config, data_dir)
+    do_jobs(jobs, partial(folder_of, root), work, processes, prepare)
 
 
-def _is_done(root: Path, job: Job) -> bool:
-    return folder_of(root, job).is_done()
+def _load_data(config: Config, data_dir: str | None) -> Dataset:
+    return datasets.digits() if config.data == "digits" else datasets.mnist(data_dir)
 
 
 def _work(config: Config, root: Path, data_dir: str | None, job: Job, progress: bool) -> str:
@@ -54,7 +56,7 @@ def _work(config: Config, root: Path, data_dir: str | None, job: Job, progress: 
         found, vae = measure_mixture(config, int(value), folder.checkpoints, progress)
         folder.keep(found | machine, {}, vae)
         return f"{value:g} normals: gap {found['gap']:.4f} bits"
-    images = datasets.digits() if config.data == "digits" else datasets.mnist(data_dir)
+    images = _load_data(config, data_dir)
     found, arrays, vae = measure_scale(config, images, name, value, folder.checkpoints, progress)
     folder.keep(found | machine, arrays, vae)
     return f"{name}, scale {value:g}: KL {found['kl']:.2f} nats"

@@ -13,7 +13,7 @@ from experiments.machine import machines
 from experiments.options import add_run_options, command_of, positive
 from experiments.posterior_variance.config import Config, default_config
 from experiments.posterior_variance.figures import draw
-from experiments.posterior_variance.jobs import all_jobs, read_result, run_jobs
+from experiments.posterior_variance.jobs import all_jobs, folder_of, run_all
 from experiments.posterior_variance.report import csv_table, report, summary
 from experiments.publish import publish
 from experiments.run_folder import RunFolder, write_json, write_text
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     )
     folder = RunFolder(options.out, "posterior_variance", config)
     print(f"run folder: {folder.path}")
-    run_jobs(config, folder.path, options.data_dir, options.jobs)
+    run_all(config, folder.path, options.data_dir, options.jobs)
     _report(
         config,
         folder,
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _report(config: Config, folder: RunFolder, command: str) -> None:
-    found = [read_result(folder.path, job) for job in all_jobs(config)]
+    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
     captions = draw(config, folder.path, found)
     write_json(
         folder / "results.json",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.posterior_variance.config import Config
-from experiments.posterior_variance.jobs import read_arrays
+from experiments.posterior_variance.jobs import folder_of
 from experiments.posterior_variance.methods import METHODS
 from pyro_vae import figures
 
@@ -24,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def draw(config: Config, root: Path, results: list[dict[str, Any]]) -> dict[str, str]:
     """Draw every figure that the run has data for into ``root / "figures"``; name → caption."""
-    first = {method: read_arrays(root, (method, 0)) for method in METHODS}
+    first = {method: folder_of(root, (method, 0)).arrays() for method in METHODS}
     drawn: dict[str, tuple[Figure, str]] = {}
     if len(_curve(results[0])) > 1:
         drawn["bound.png"] = _bound(results), _BOUND + _BAND * (config.seeds > 1)
@@ -85,8 +85,16 @@ def _means(first: dict[str, Arrays], results: list[dict[str, Any]]) -> Figure:
     return figures.posterior_means(panels, bounds=_seed_bounds(results, 0))
 
 
+def _learned(config: Config, root: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """The arrays of the first seeds' learned variances."""
+    jobs = {f"seed {s}": ("Learned Σ", s) for s in range(min(3, config.seeds))}
+    return {name: folder_of(root, job).arrays() for name, job in jobs.items()}
+
+
 def _learned_runs(config: Config, root: Path, results: list[dict[str, Any]]) -> Figure:
-    runs = {f"seed {s}": read_arrays(root, ("Learned Σ", s)) for s in range(min(3, config.seeds))}
+    runs = {
+        f"seed {s}": folder_of(root, ("Learned Σ", s)).arrays() for s in range(min(3, config.seeds))
+    }
     bounds = {f"seed {s}": _seed_bounds(results, s)["Learned Σ"] for s in range(len(runs))}
     return figures.posterior_means(
         {name: (a["mean"], a.get("label")) for name, a in runs.items()}, bounds=bounds
@@ -94,7 +102,9 @@ def _learned_runs(config: Config, root: Path, results: list[dict[str, Any]]) -> 
 
 
 def _variances(config: Config, root: Path) -> Figure:
-    runs = {f"seed {s}": read_arrays(root, ("Learned Σ", s)) for s in range(min(3, config.seeds))}
+    runs = {
+        f"seed {s}": folder_of(root, ("Learned Σ", s)).arrays() for s in range(min(3, config.seeds))
+    }
     return figures.posterior_variance_against_mean(
         {name: (a["mean"], a["variance"]) for name, a in runs.items()}
     )

@@ -8,15 +8,14 @@ from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.methods import build
 from pyro_vae import VAE, History, adam, fit
 from pyro_vae.data import Dataset
-from pyro_vae.training import Checkpoints
 
-__all__ = ["epochs_done", "train"]
+__all__ = ["train"]
 
 
 def train(
-    config: Config, method: str, seed: int, data: Dataset, folder: Path, progress: bool
+    config: Config, method: str, seed: int, data: Dataset, checkpoints: Path, progress: bool
 ) -> tuple[VAE, History]:
-    """Train, or go on training, one VAE; its checkpoints are in ``folder``."""
+    """Train, or go on training, one VAE."""
     vae, objective = build(method, seed, data.train.event_shape[0], config.hidden, config.latent)
     history = fit(
         vae,
@@ -29,20 +28,7 @@ def train(
         validate_every=config.validate_every,
         seed=seed,
         device=config.device,
-        checkpoints=_checkpoints(folder).folder,
+        checkpoints=checkpoints,
         progress=progress,
     )
     return vae, history
-
-
-def epochs_done(config: Config, folder: Path, count: int) -> int:
-    """How far the run in ``folder``, on ``count`` data, has come, as its files tell any process."""
-    if (folder / "result.json").exists():
-        return config.epochs
-    written = _checkpoints(folder).paths()
-    steps = int(written[-1].stem.removeprefix("step-")) if written else 0
-    return steps // -(-count // config.batch_size)
-
-
-def _checkpoints(folder: Path) -> Checkpoints:
-    return Checkpoints(folder / "checkpoints")

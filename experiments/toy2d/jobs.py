@@ -39,11 +39,7 @@ def folder_of(root: Path, job: Job) -> JobFolder:
 def run_all(config: Config, root: Path, processes: int) -> None:
     """Do every job that is not done."""
     work = partial(_work, config, root)
-    do_jobs(all_jobs(config), partial(_is_done, root), work, processes)
-
-
-def _is_done(root: Path, job: Job) -> bool:
-    return folder_of(root, job).is_done()
+    do_jobs(all_jobs(config), partial(folder_of, root), work, processes)
 
 
 def _work(config: Config, root: Path, job: Job, progress: bool) -> str:

@@ -25,7 +25,7 @@ MOST_KILLS = 60
 def run(folder: Path, counter: CallCounter) -> None:
     sys.setprofile(counter)
     path = RunFolder(folder, "posterior_variance", TINY).path
-    jobs.run_jobs(TINY, path, None, 1)
+    jobs.run_all(TINY, path, None, 1)
     sys.setprofile(None)
 
 

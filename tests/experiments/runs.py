@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from experiments.posterior_variance.config import Config
-from experiments.posterior_variance.jobs import all_jobs, job_folder, read_arrays, read_result
+from experiments.posterior_variance.jobs import all_jobs, folder_of
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["posterior_variance", "--quick", "--epochs", "2"]
@@ -116,11 +116,11 @@ def without_seconds(result: Any) -> Any:
 def assert_same_run(one: Path, other: Path) -> None:
     """The numbers, arrays and weights of every job of ``one`` are the other's, bit for bit."""
     for job in all_jobs(config_of(one)):
-        a, b = (without_seconds(read_result(folder, job)) for folder in (one, other))
+        a, b = (without_seconds(folder_of(folder, job).result()) for folder in (one, other))
         assert a == b
-        a, b = (read_arrays(folder, job) for folder in (one, other))
+        a, b = (folder_of(folder, job).arrays() for folder in (one, other))
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[name], b[name]) for name in a)
-        v, w = (torch.load(job_folder(folder, job) / "vae.pt") for folder in (one, other))
+        v, w = (torch.load(folder_of(folder, job).path / "vae.pt") for folder in (one, other))
         assert v.keys() == w.keys()
         assert all(torch.equal(v[name], w[name]) for name in v)

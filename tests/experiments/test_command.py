@@ -47,7 +47,7 @@ def test_it_ends_well_and_says_where_the_report_is(quick: Quick) -> None:
     folder = only_run_folder(cwd).relative_to(cwd)
     assert ended.stdout.startswith(f"run folder: {folder}\n")
     assert ended.stdout.endswith(f"report: {folder}/report.md\n")
-    assert "run 6 of 6: BILBO, seed 1" in ended.stdout
+    assert "run 6 of 6: method BILBO, seed 1" in ended.stdout
     assert "| Learned Σ |" in ended.stdout
     assert "epoch 2/2" in ended.stderr
 
@@ -293,7 +293,7 @@ def test_a_full_disk_is_an_error_of_one_line(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(experiment, "write_text", full)
-    monkeypatch.setattr(experiment, "run_jobs", lambda *_: None)
+    monkeypatch.setattr(experiment, "run_all", lambda *_: None)
     monkeypatch.setattr(experiment, "all_jobs", lambda *_: [])
     monkeypatch.setattr(experiment, "summary", lambda *_: {})
     monkeypatch.setattr(experiment, "csv_table", lambda *_: "")

@@ -18,7 +18,7 @@ import torch
 from experiments.posterior_variance import jobs
 from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.figures import draw
-from experiments.posterior_variance.jobs import all_jobs, job_folder, read_arrays, read_result
+from experiments.posterior_variance.jobs import all_jobs, folder_of
 from experiments.posterior_variance.methods import METHODS, build
 from experiments.posterior_variance.report import report
 from experiments.run_folder import RunFolder, RunFolderError
@@ -29,7 +29,7 @@ from tests.experiments.runs import TINY, assert_same_run, without_seconds
 
 def run(folder: Path, config: Config = TINY, processes: int = 1) -> Path:
     path = RunFolder(folder, "posterior_variance", config).path
-    jobs.run_jobs(config, path, None, processes)
+    jobs.run_all(config, path, None, processes)
     return path
 
 
@@ -50,7 +50,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def text_of(folder: Path, config: Config) -> tuple[str, dict[str, str]]:
-    found = [read_result(folder, job) for job in all_jobs(config)]
+    found = [folder_of(folder, job).result() for job in all_jobs(config)]
     captions = draw(config, folder, found)
     return report(config, found, captions, "the command"), captions
 
@@ -68,16 +68,16 @@ def test_the_folders_layout(tiny: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_weights_are_those_measured(tiny: Path, method: str) -> None:
     vae, _ = build(method, 1, 64, TINY.hidden, TINY.latent)
-    vae.load_state_dict(torch.load(job_folder(tiny, (method, 0)) / "vae.pt"))
+    vae.load_state_dict(torch.load(folder_of(tiny, (method, 0)).path / "vae.pt"))
     vae.eval()
     with torch.no_grad():
         mean = vae.guide.posterior(digits().test.batch(slice(None))).mean
-    assert np.array_equal(mean.numpy(), read_arrays(tiny, (method, 0))["mean"])
+    assert np.array_equal(mean.numpy(), folder_of(tiny, (method, 0)).arrays()["mean"])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_numbers_are_consistent(tiny: Path, method: str) -> None:
-    result = read_result(tiny, (method, 0))
+    result = folder_of(tiny, (method, 0)).result()
     assert result["bound"] == pytest.approx(result["reconstruction"] - result["kl"])
     assert result["kl"] > 0
     assert [record["epoch"] for record in result["history"]] == [1, 2]
@@ -86,7 +86,7 @@ def test_numbers_are_consistent(tiny: Path, method: str) -> None:
     )
     # Both are estimates of held-out bounds of the same model, the second with more samples.
     assert result["history"][-1]["validation"] == pytest.approx(result["bound"], abs=0.5)
-    stored = read_arrays(tiny, (method, 0))
+    stored = folder_of(tiny, (method, 0)).arrays()
     assert np.allclose(stored["prior_variance"], result["prior_variance"])
     assert (method == "Learned Σ") == bool(np.all(stored["prior_variance"] == 1))
     assert (method == "Learned Σ") != bool(np.all(stored["variance"] == 1))
@@ -103,7 +103,7 @@ def test_other_latent_sizes_have_a_report_without_latent_figures(
     assert {path.name for path in (folder / "figures").iterdir()} == set(captions)
     assert f"| latent dimensions | {latent} |" in told
     assert "manifold" not in told
-    assert len(read_result(folder, ("BILBO", 0))["prior_variance"]) == latent
+    assert len(folder_of(folder, ("BILBO", 0)).result()["prior_variance"]) == latent
 
 
 def test_one_seeds_figures_claim_no_comparison_of_seeds(
@@ -166,7 +166,7 @@ def test_a_damaged_result_is_refused_before_anything_is_trained(
     with pytest.raises(RunFolderError) as refusal:
         run(own)
     told = str(refusal.value)
-    assert told.startswith(f"{path}: expected the result of Constant Σ, seed 0; got ")
+    assert told.startswith(f"{path}: expected the result of method Constant Σ, seed 0; got ")
     assert told.endswith("Delete this file to do that run again.")
     assert files(own) == before
 
@@ -201,7 +201,7 @@ def test_checkpoints_of_other_settings_are_refused(own: Path, tmp_path: Path) ->
     with pytest.raises(RunFolderError):
         run(own, other)
     with pytest.raises(CheckpointError, match="batch_size: 100 here, 300 there"):
-        jobs.run_jobs(other, own, None, 1)
+        jobs.run_all(other, own, None, 1)
 
 
 # -- how they fail --------------------------------------------------------------------------------
@@ -244,20 +244,17 @@ def test_side_by_side_an_error_in_a_process_reaches_the_user(tmp_path: Path) -> 
         run(tmp_path, config, processes=2)
 
 
-def test_progress_is_what_the_files_tell(tmp_path: Path, tiny: Path) -> None:
-    config = replace(TINY, epochs=10)
-    folder = tmp_path / "learned-seed0"
-    assert jobs.epochs_done(config, folder, 1437) == 0
-    (folder / "checkpoints").mkdir(parents=True)
-    for step, epochs in [(3, 0), (5, 1), (14, 2), (15, 3)]:  # five steps an epoch
-        (folder / "checkpoints" / f"step-{step:09d}.pt").touch()
-        assert jobs.epochs_done(config, folder, 1437) == epochs
-    (folder / "result.json").touch()
-    assert jobs.epochs_done(config, folder, 1437) == 10
+def test_progress_is_what_the_files_tell(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, ("BILBO", 0))
+    assert folder.steps() == 0
+    folder.checkpoints.mkdir(parents=True)
+    for step in (3, 15, 200):
+        (folder.checkpoints / f"step-{step:09d}.pt").touch()
+        assert folder.steps() == step
 
 
 def test_results_name_the_machine(tiny: Path) -> None:
-    machine = read_result(tiny, ("BILBO", 0))["machine"]
+    machine = folder_of(tiny, ("BILBO", 0)).result()["machine"]
     assert machine["device"] == "cpu"
     assert f"torch {torch.__version__.split('+')[0]}" in machine["software"]
-    assert "seconds" not in json.dumps(without_seconds(read_result(tiny, ("BILBO", 0))))
+    assert "seconds" not in json.dumps(without_seconds(folder_of(tiny, ("BILBO", 0)).result()))

@@ -123,7 +123,7 @@ def test_side_by_side_it_can_be_interrupted_and_finds_the_same(
     assert in_folder(tmp_path, monkeypatch, SIDE_BY_SIDE) == 0
     told = capsys.readouterr()
     assert f"{left} runs, 2 at a time" in told.out
-    assert f"{2 * left}/{2 * left} " in told.err  # the progress, in epochs
+    assert f"{left}/{left} " in told.err  # the progress, in runs
     assert_same_run(folder, quick_folder)
 
 
