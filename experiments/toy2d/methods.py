@@ -46,8 +46,9 @@ _FLOWS, _BINS = 6, 16
 _HALVED = step_decay(0.6, 0.7, 0.8, 0.9)
 
 
-def _amsgrad(config: Config) -> MakeOptimizer:
-    return adam(config.learning_rate, amsgrad=True)
+def _adam(config: Config) -> MakeOptimizer:
+    betas = (0.9, config.beta2)
+    return adam(config.learning_rate, betas=betas, amsgrad=config.amsgrad)
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,15 @@ class Method:
         make: the VAE of a configuration.
         objective: what is maximised.
         batch_size: points a step.
-        optimizer: of the parameters; the default is the paper's, as is the schedule's.
-        schedule: of the learning rate.
+        optimizer: of the parameters.
+        schedule: of the learning rate; the default is the paper's.
         half: whether it takes half as many steps.
     """
 
     make: Callable[[Config], VAE]
     objective: Callable[[], Objective]
     batch_size: Callable[[Config], int] = attrgetter("batch_size")
-    optimizer: Callable[[Config], MakeOptimizer] = _amsgrad
+    optimizer: Callable[[Config], MakeOptimizer] = _adam
     schedule: Schedule = _HALVED
     half: bool = False
 

@@ -9,6 +9,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.distributions import transforms
+from pyro.nn import ConditionalAutoRegressiveNN, DenseNN
 from torch import Tensor, nn
 
 from pyro_vae import (
@@ -16,6 +18,9 @@ from pyro_vae import (
     IWAE,
     VAE,
     BernoulliLikelihood,
+    DReG,
+    FlowGuide,
+    FlowPrior,
     NonFiniteError,
     NormalGuide,
     Pair,
@@ -76,6 +81,37 @@ def check(make: Any = build, backend: Any = replay, **options: Any) -> None:
 )
 def test_members_are_runs_of_their_own(options: dict[str, Any]) -> None:
     check(**options)
+
+
+def with_flows(seed: int, *, splines: bool = False) -> VAE:
+    torch.manual_seed(seed)
+    vae = build(seed)
+    network = ConditionalAutoRegressiveNN(2, 3, [4], permutation=torch.arange(2))
+    flows = [transforms.ConditionalAffineAutoregressive(network)]
+    guide = FlowGuide(NormalGuide(nn.Linear(64, 4)), flows, context=nn.Linear(64, 3))
+    prior = FlowPrior(2, [spline() if splines else affine()], inverted=True)
+    return VAE(prior=prior, likelihood=vae.likelihood, guide=guide)
+
+
+def affine() -> transforms.AffineCoupling:
+    return transforms.AffineCoupling(1, DenseNN(1, [4], param_dims=[1, 1]))
+
+
+def spline() -> transforms.SplineCoupling:
+    network = DenseNN(1, [4], param_dims=[4, 4, 3, 4])
+    found = transforms.SplineCoupling(2, 1, network, 4, identity=True)
+    del found.lower_spline
+    return found
+
+
+@pytest.mark.parametrize("objective", [ELBO, partial(DReG, 3)], ids=["elbo", "dreg"])
+def test_with_flows_in_guide_and_prior(objective: Any) -> None:
+    check(with_flows, objective=objective)
+
+
+def test_an_operation_that_cannot_be_batched_is_named() -> None:
+    with pytest.raises(UntraceableError, match=r"several members at once: .*as_strided_scatter"):
+        check(partial(with_flows, splines=True))
 
 
 def test_with_a_prior_whose_variance_floats() -> None:

@@ -223,4 +223,10 @@ class Ensemble:
         sources = range(position - 1, len(inputs[0]))
         for own in inputs:  # learning rates and the like are the same for all
             own[position - 2] = inputs[0][position - 2]
-        return _Together(modules[0], inputs, position, sources, self._compilers()[0].backend)
+        try:
+            return _Together(modules[0], inputs, position, sources, self._compilers()[0].backend)
+        except RuntimeError as error:
+            if "batching rule" not in str(error):
+                raise
+            reason = f"an operation cannot be done for several members at once: {error}"
+            raise UntraceableError(reason) from error

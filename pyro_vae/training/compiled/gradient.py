@@ -100,7 +100,22 @@ class _NoHostSync(TorchFunctionMode):
             return args[0].detach()
         if function in self._TO_HOST and self._where.program is not None:
             raise UntraceableError(f"{function.__name__}() takes values out of the graph")
+        if function is torch.Tensor.unbind and _is_order(args[0]):
+            return _constants(args[0])
         return function(*args, **(kwargs or {}))
+
+
+def _is_order(x: Tensor) -> bool:
+    return x.dim() == 1 and x.dtype == torch.int64
+
+
+def _constants(order: Tensor) -> tuple[Tensor, ...]:
+    """``for i in order``, where i is going to index a list: Pyro's autoregressive transforms go
+    through their permutation so to find an inverse. What depends on data stays what it is."""
+    try:
+        return tuple(torch.tensor(i) for i in order.tolist())
+    except RuntimeError:
+        return order.unbind()
 
 
 def record(function: Callable[..., Any], inputs: list[Tensor]) -> Graph:
