@@ -24,6 +24,7 @@ class Config:
         seeds: 0 … seeds − 1.
         steps: of the ELBO's methods; importance-weighted ones take half as many.
         batch_size, large_batch: points a step.
+        large_share: large batches take the steps divided by it.
         growth, depth: of the dense blocks.
         learning_rate, beta2, amsgrad: of Adam. The paper's, amsgrad, keeps the largest second
             moment, and with it what the first gradients were; in narrow networks that is slow.
@@ -40,6 +41,7 @@ class Config:
     steps: int = 60_000
     batch_size: int = 200
     large_batch: int = 2_000
+    large_share: int = 2
     growth: int = 64
     depth: int = 6
     learning_rate: float = 5e-4
@@ -52,10 +54,21 @@ class Config:
     grid: int = 256
     device: str = "cpu"
 
+    @property
+    def half_steps(self) -> int:
+        """Those of the importance-weighted methods."""
+        return self.steps // 2
+
+    @property
+    def large_steps(self) -> int:
+        """Those of the large batches."""
+        return self.steps // self.large_share
+
 
 _ORIGINAL: dict[str, Any] = {
     "growth": 1024,
     "large_batch": 40_000,
+    "large_share": 1,
     "learning_rate": 1e-4,
     "beta2": 0.999,
     "amsgrad": True,

@@ -60,21 +60,17 @@ class Method:
         make: the VAE of a configuration.
         objective: what is maximised.
         batch_size: points a step.
+        steps: in all.
         optimizer: of the parameters.
         schedule: of the learning rate; the default is the paper's.
-        half: whether it takes half as many steps.
     """
 
     make: Callable[[Config], VAE]
     objective: Callable[[], Objective]
     batch_size: Callable[[Config], int] = attrgetter("batch_size")
+    steps: Callable[[Config], int] = attrgetter("steps")
     optimizer: Callable[[Config], MakeOptimizer] = _adam
     schedule: Schedule = _HALVED
-    half: bool = False
-
-    def steps(self, config: Config) -> int:
-        """Steps in all."""
-        return config.steps // 2 if self.half else config.steps
 
 
 def build(name: str, seed: int, config: Config) -> tuple[VAE, Objective]:
@@ -182,9 +178,11 @@ def _elbo() -> Objective:
 
 METHODS = {
     "VAE": Method(_normal, _elbo),
-    "VAE, large batch": Method(_normal, _elbo, batch_size=attrgetter("large_batch")),
-    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), half=True),
-    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), half=True),
+    "VAE, large batch": Method(
+        _normal, _elbo, batch_size=attrgetter("large_batch"), steps=attrgetter("large_steps")
+    ),
+    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), steps=attrgetter("half_steps")),
+    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), steps=attrgetter("half_steps")),
     "full covariance": Method(_full_covariance, lambda: ELBO(analytic_kl=True)),
     "flow guide": Method(_flow_guide, ELBO),
     "flow prior": Method(

@@ -151,8 +151,9 @@ def _settings(config: Config, results: Results, command: str) -> str:
         "encoder's input divided by the data's deviation",
         "training": f"Adam, β₂ = {config.beta2:g}{', amsgrad' * config.amsgrad}, "
         f"{config.learning_rate:g} halved at 60, 70, 80 and 90 %; "
-        f"{config.steps:,} steps, half of it for IWAE; batch {config.batch_size}, large "
-        f"{config.large_batch:,} (the paper's: 40,000)",
+        f"{config.steps:,} steps of {config.batch_size} points; for IWAE {config.half_steps:,}; "
+        f"large batches {config.large_steps:,} of {config.large_batch:,} (the paper's: 60,000 of "
+        "40,000)",
         "flow prior": "six spline couplings of 16 bins, x = z/7 with a noise of 3·10⁻⁴; batch "
         f"{config.flow_batch}, Adam {config.flow_rate:g} with a cosine decay, as many steps",
         "free bits": "0.05 nats a dimension for VAE and VAE, large batch; none for the others",
