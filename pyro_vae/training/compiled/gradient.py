@@ -18,7 +18,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, has_proxy_slot, make_fx
 from torch.overrides import TorchFunctionMode
 
 from pyro_vae.training.compiled.decompositions import DECOMPOSITIONS
@@ -106,16 +106,17 @@ class _NoHostSync(TorchFunctionMode):
 
 
 def _is_order(x: Tensor) -> bool:
-    return x.dim() == 1 and x.dtype == torch.int64
+    """Whether it is a row of whole numbers of the program's own, and nothing computed."""
+    if x.dim() != 1 or x.dtype != torch.int64:
+        return False
+    mode = get_proxy_mode()
+    return mode is not None and not has_proxy_slot(x, mode.tracer)
 
 
 def _constants(order: Tensor) -> tuple[Tensor, ...]:
     """``for i in order``, where i is going to index a list: Pyro's autoregressive transforms go
-    through their permutation so to find an inverse. What depends on data stays what it is."""
-    try:
-        return tuple(torch.tensor(i) for i in order.tolist())
-    except RuntimeError:
-        return order.unbind()
+    through their permutation so to find an inverse."""
+    return tuple(torch.tensor(i) for i in order.tolist())
 
 
 def record(function: Callable[..., Any], inputs: list[Tensor]) -> Graph:
