@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from experiments.toy2d.config import Config
 from experiments.toy2d.evaluate import HALF_WIDTH, LATENT_HALF_WIDTH
 from experiments.toy2d.jobs import folder_of
+from experiments.toy2d.paper import PAPER
 from pyro_vae import figures
 from pyro_vae.data.densities import DENSITIES
 
@@ -27,28 +28,37 @@ _LATENT = (
 
 def draw(config: Config, root: Path) -> dict[str, str]:
     """Draw every figure into ``root / "figures"``; name → caption."""
-    drawn: dict[str, tuple[Figure, str]] = {"densities.png": (_densities(config, root), _DENSITIES)}
-    for name in config.densities:
-        caption = _LATENT.format(name=DENSITIES[name].name)
-        drawn[f"latent_{name}.png"] = (_latent(config, root, name), caption)
+    drawn: dict[str, tuple[Figure, str]] = {}
+    for suffix, methods in _groups(config).items():
+        drawn[f"densities{suffix}.png"] = (_densities(config, methods, root), _DENSITIES)
+        for name in config.densities:
+            caption = _LATENT.format(name=DENSITIES[name].name)
+            drawn[f"latent_{name}{suffix}.png"] = (_latent(methods, root, name), caption)
     for name, (figure, _) in drawn.items():
         figures.save(figure, root / "figures" / name)
     return {name: caption for name, (_, caption) in drawn.items()}
 
 
-def _densities(config: Config, root: Path) -> Figure:
+def _groups(config: Config) -> dict[str, list[str]]:
+    """The paper's methods and the others: a row of all is too wide for a page."""
+    own = [method for method in config.methods if method in PAPER]
+    others = [method for method in config.methods if method not in PAPER]
+    return {suffix: group for suffix, group in (("", own), ("_beyond", others)) if group}
+
+
+def _densities(config: Config, methods: list[str], root: Path) -> Figure:
     rows = {}
     for name in config.densities:
-        found = {method: folder_of(root, (name, method, 0)).arrays() for method in config.methods}
+        found = {method: folder_of(root, (name, method, 0)).arrays() for method in methods}
         first = next(iter(found.values()))
         models = {method: grids["model"] for method, grids in found.items()}
         rows[DENSITIES[name].name] = {"true": first["true"], **models}
     return figures.density_rows(rows, half_width=HALF_WIDTH)
 
 
-def _latent(config: Config, root: Path, name: str) -> Figure:
+def _latent(methods: list[str], root: Path, name: str) -> Figure:
     panels = {}
-    for method in config.methods:
+    for method in methods:
         found = folder_of(root, (name, method, 0)).arrays()
         grids = (found["true"], found["decoded"], found["true_at_decoded"])
         panels[method] = (*grids, LATENT_HALF_WIDTH)

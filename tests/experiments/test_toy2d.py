@@ -18,7 +18,8 @@ from experiments.toy2d.config import default_config
 from experiments.toy2d.evaluate import arrays, measure, on_the_grid
 from experiments.toy2d.jobs import all_jobs, folder_of, run_all
 from experiments.toy2d.methods import METHODS, build
-from experiments.toy2d.report import GOALS, PAPER, report
+from experiments.toy2d.paper import GOALS, PAPER
+from experiments.toy2d.report import report
 from pyro_vae import VAE, FixedPrior, FixedVariance, NormalGuide, NormalLikelihood
 from pyro_vae.data.densities import DENSITIES, Checkerboard, EightGaussians
 
@@ -84,16 +85,19 @@ def test_a_damaged_file_is_named_and_not_replaced(finished: Path, tmp_path: Path
 def test_the_command_draws_reports_and_publishes(tmp_path: Path) -> None:
     options = ["--quick", "--steps", "60", "--growth", "4", "--data", "8gaussians"]
     out, page = tmp_path / "run", tmp_path / "docs" / "toy2d.md"
-    arguments = ["toy2d", *options, "--methods", "VAE", "--out", str(out), "--publish", str(page)]
+    options += ["--methods", "vae,full-covariance"]
+    arguments = ["toy2d", *options, "--out", str(out), "--publish", str(page)]
     assert main(arguments) == 0
     assert {p.name for p in (out / "figures").iterdir()} == {
-        "densities.png",
-        "latent_8gaussians.png",
+        f"{name}{suffix}.png"
+        for name in ("densities", "latent_8gaussians")
+        for suffix in ("", "_beyond")  # the paper's methods, the others
     }
     assert "](toy2d/densities.png)" in page.read_text()
     command = json.loads((out / "results.json").read_text())["command"]
     assert command == (
-        "python -m experiments toy2d --data 8gaussians --methods vae --steps 60 --growth 4 --quick"
+        "python -m experiments toy2d --data 8gaussians --methods vae,full-covariance --steps 60 "
+        "--growth 4 --quick"
     )
     assert main([*arguments, "--seeds", "2"]) == 1  # another configuration's folder
 
