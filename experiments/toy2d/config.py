@@ -44,7 +44,7 @@ class Config:
     large_share: int = 2
     growth: int = 64
     depth: int = 6
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-4
     beta2: float = 0.99
     amsgrad: bool = False
     flow_batch: int = 500
@@ -69,7 +69,6 @@ _ORIGINAL: dict[str, Any] = {
     "growth": 1024,
     "large_batch": 40_000,
     "large_share": 1,
-    "learning_rate": 1e-4,
     "beta2": 0.999,
     "amsgrad": True,
 }
