@@ -16,12 +16,16 @@ __all__ = ["report"]
 
 Results = Sequence[Mapping[str, Any]]
 
+_ROUNDING = 0.005  # bits, of the paper's numbers
+
 
 def report(config: Config, results: Results, captions: Mapping[str, str], command: str) -> str:
     """The Markdown of ``report.md``."""
     parts = ["# VAEs of densities on the plane", _QUESTION, "## Result", _best(config, results)]
     for name in config.densities:
         parts += [f"### {DENSITIES[name].name}", _table(config, name, results)]
+    if set(config.methods) & PAPER.keys():
+        parts += ["## The paper's rows", _against_the_paper(config, results)]
     parts += ["## What the numbers are", _meaning(config), "## What was run"]
     parts += [_settings(config, results, command), "## Figures"]
     parts += [figure(name, caption) for name, caption in captions.items()]
@@ -91,6 +95,23 @@ def _table(config: Config, name: str, results: Results) -> str:
     about = f"Entropy {_number(entropy)} bits; on the grid {_number(on_grid)}. In bits"
     over = f"means over {config.seeds} seeds" if config.seeds > 1 else "one seed"
     return f"{about}, {over}.\n\n{table(head, rows, 'l' + 'r' * 8)}"
+
+
+def _against_the_paper(config: Config, results: Results) -> str:
+    rows = []
+    for method in config.methods:
+        for name in config.densities if method in PAPER else ():
+            _, paper = PAPER[method][name]
+            ours = _mean(results, name, method, "nll")
+            missed = ours - paper > _ROUNDING
+            verdict = f"**missed by {ours - paper:.3f}**" if missed else "reached"
+            rows.append([method, DENSITIES[name].name, _number(paper)[:-1], _number(ours), verdict])
+    text = (
+        f"The paper's networks are 1,024 wide, these {config.growth}; its large batches are 60,000 "
+        f"of 40,000 points, these {config.large_steps:,} of {config.large_batch:,}. *Reached* "
+        "allows for its two decimals."
+    )
+    return f"{text}\n\n{table(['method', 'density', 'paper: NLL', 'ours', ''], rows, 'llrrl')}"
 
 
 def _mean(results: Results, density: str, method: str, key: str) -> float:
