@@ -26,7 +26,9 @@ class Config:
         batch_size, large_batch: points a step.
         large_share: large batches take the steps divided by it.
         growth, depth: of the dense blocks.
-        learning_rate, beta2, amsgrad: of Adam. The paper's, amsgrad, keeps the largest second
+        learning_rate, half_rate: at the start; the latter for the shorter runs, of IWAE
+            and large batches.
+        beta2, amsgrad: of Adam. The paper's, amsgrad, keeps the largest second
             moment, and with it what the first gradients were; in narrow networks that is slow.
         flow_batch, flow_rate: batch and learning rate of the flow prior.
         points: fresh ones for the evaluation.
@@ -44,7 +46,8 @@ class Config:
     large_share: int = 2
     growth: int = 64
     depth: int = 6
-    learning_rate: float = 1e-4
+    learning_rate: float = 2e-4
+    half_rate: float = 4e-4
     beta2: float = 0.99
     amsgrad: bool = False
     flow_batch: int = 500
@@ -67,6 +70,8 @@ class Config:
 
 _ORIGINAL: dict[str, Any] = {
     "growth": 1024,
+    "learning_rate": 1e-4,
+    "half_rate": 1e-4,
     "large_batch": 40_000,
     "large_share": 1,
     "beta2": 0.999,

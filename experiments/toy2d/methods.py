@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro.distributions import transforms
@@ -47,9 +48,9 @@ _BOUND = 4.0  # of the splines: outside is 10⁻⁴ of N(0, I)'s mass, which no 
 _HALVED = step_decay(0.6, 0.7, 0.8, 0.9)
 
 
-def _adam(config: Config) -> MakeOptimizer:
-    betas = (0.9, config.beta2)
-    return adam(config.learning_rate, betas=betas, amsgrad=config.amsgrad)
+def _adam(config: Config, *, half: bool = False) -> MakeOptimizer:
+    rate = config.half_rate if half else config.learning_rate
+    return adam(rate, betas=(0.9, config.beta2), amsgrad=config.amsgrad)
 
 
 @dataclass(frozen=True)
@@ -176,13 +177,22 @@ def _elbo() -> Objective:
     return ELBO(analytic_kl=True, free_bits=_FREE_NATS)
 
 
+_HALF: dict[str, Any] = {
+    "steps": attrgetter("half_steps"),
+    "optimizer": partial(_adam, half=True),
+}
+
 METHODS = {
     "VAE": Method(_normal, _elbo),
     "VAE, large batch": Method(
-        _normal, _elbo, batch_size=attrgetter("large_batch"), steps=attrgetter("large_steps")
+        _normal,
+        _elbo,
+        batch_size=attrgetter("large_batch"),
+        steps=attrgetter("large_steps"),
+        optimizer=partial(_adam, half=True),
     ),
-    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), steps=attrgetter("half_steps")),
-    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), steps=attrgetter("half_steps")),
+    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), **_HALF),
+    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), **_HALF),
     "full covariance": Method(_full_covariance, lambda: ELBO(analytic_kl=True)),
     "flow guide": Method(_flow_guide, ELBO),
     "flow prior": Method(
