@@ -150,7 +150,8 @@ def _settings(config: Config, results: Results, command: str) -> str:
         f"{config.growth}, ReLU, weight norm (the paper's growth: 1,024); He-uniform weights, the "
         "encoder's input divided by the data's deviation",
         "training": f"Adam, β₂ = {config.beta2:g}{', amsgrad' * config.amsgrad}, "
-        f"{config.learning_rate:g} (IWAE and large batches: {config.half_rate:g}) halved at 60, 70, 80 and 90 %; "
+        f"{config.learning_rate:g} (IWAE and large batches: {config.half_rate:g}) "
+        "halved at 60, 70, 80 and 90 %; "
         f"{config.steps:,} steps of {config.batch_size} points; for IWAE {config.half_steps:,}; "
         f"large batches {config.large_steps:,} of {config.large_batch:,} (the paper's: 60,000 of "
         "40,000)",
