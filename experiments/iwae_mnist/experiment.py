@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.iwae_mnist.config import Config, default_config
+from experiments.iwae_mnist.config import default_config
 from experiments.iwae_mnist.figures import draw
 from experiments.iwae_mnist.jobs import all_jobs, folder_of, run_all
 from experiments.iwae_mnist.methods import METHODS
 from experiments.iwae_mnist.report import report
 from experiments.jobs import slug
-from experiments.machine import machines
 from experiments.options import add_run_options, command_of, names_of, positive
-from experiments.publish import publish
-from experiments.run_folder import RunFolder, write_json, write_text
+from experiments.reporting import finish
+from experiments.run_folder import RunFolder
 
 __all__ = ["add_arguments", "run"]
 
@@ -51,22 +50,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "iwae_mnist", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    _report(
-        config,
-        folder,
-        command_of("iwae_mnist", options, "data", "methods", "seeds", "stages", "full"),
-    )
-    if options.publish is not None:
-        publish(folder.path, options.publish)
-
-
-def _report(config: Config, folder: RunFolder, command: str) -> None:
-    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
-    captions = draw(config, folder.path)
-    write_json(
-        folder / "results.json", {"command": command, "machine": machines(found), "runs": found}
-    )
-    text = report(config, found, captions, command)
-    write_text(folder / "report.md", text)
-    print(text.split("## What the numbers are")[0])
-    print(f"report: {folder / 'report.md'}")
+    command = command_of("iwae_mnist", options, "data", "methods", "seeds", "stages", "full")
+    runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
+    text = report(config, runs, draw(config, folder.path), command)
+    finish(folder, options.publish, command=command, runs=runs, text=text)

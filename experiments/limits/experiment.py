@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.limits.config import Config, default_config
+from experiments.limits.config import default_config
 from experiments.limits.figures import draw
 from experiments.limits.jobs import CHANNEL, folder_of, run_all
 from experiments.limits.report import report
-from experiments.machine import machines
 from experiments.options import add_run_options, command_of, positive
-from experiments.publish import publish
-from experiments.run_folder import RunFolder, write_json, write_text
+from experiments.reporting import finish
+from experiments.run_folder import RunFolder
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,19 +34,8 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "limits", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    _report(config, folder, command_of("limits", options, "epochs"))
-    if options.publish is not None:
-        publish(folder.path, options.publish)
-
-
-def _report(config: Config, folder: RunFolder, command: str) -> None:
+    command = command_of("limits", options, "epochs")
     densities = [folder_of(folder.path, name).result() for name in config.densities]
     channel = folder_of(folder.path, CHANNEL).result()
-    captions = draw(config, folder.path)
-    runs = [*densities, channel]
-    found = {"command": command, "machine": machines(runs), "runs": runs}
-    write_json(folder / "results.json", found)
-    text = report(config, densities, channel, captions, command)
-    write_text(folder / "report.md", text)
-    print(text.split("## What was run")[0])
-    print(f"report: {folder / 'report.md'}")
+    text = report(config, densities, channel, draw(config, folder.path), command)
+    finish(folder, options.publish, command=command, runs=[*densities, channel], text=text)

@@ -9,16 +9,16 @@ interrupted, goes on.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from experiments.machine import machines
-from experiments.misconceptions.config import Config, default_config
+from experiments.misconceptions.config import default_config
 from experiments.misconceptions.figures import draw
 from experiments.misconceptions.jobs import folder_of, mixture_jobs, run_all, scale_jobs
 from experiments.misconceptions.report import report
 from experiments.misconceptions.solutions import measure_solutions
 from experiments.options import add_run_options, command_of, positive
-from experiments.publish import publish
-from experiments.run_folder import RunFolder, write_json, write_text
+from experiments.reporting import finish
+from experiments.run_folder import RunFolder
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,20 +45,11 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "misconceptions", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    _report(config, folder, command_of("misconceptions", options, "data", "epochs", "steps"))
-    if options.publish is not None:
-        publish(folder.path, options.publish)
-
-
-def _report(config: Config, folder: RunFolder, command: str) -> None:
+    command = command_of("misconceptions", options, "data", "epochs", "steps")
     scales = [folder_of(folder.path, job).result() for job in scale_jobs(config)]
     mixtures = [folder_of(folder.path, job).result() for job in mixture_jobs(config)]
     solutions = measure_solutions()
     captions = draw(config, folder.path)
-    runs = [*scales, *mixtures]
-    found = {"command": command, "machine": machines(runs), "solutions": solutions, "runs": runs}
-    write_json(folder / "results.json", found)
     text = report(config, scales, mixtures, solutions, captions, command)
-    write_text(folder / "report.md", text)
-    print(text.split("## What was run")[0])
-    print(f"report: {folder / 'report.md'}")
+    found: dict[str, Any] = {"runs": [*scales, *mixtures], "solutions": solutions}
+    finish(folder, options.publish, command=command, text=text, **found)

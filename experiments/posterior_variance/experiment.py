@@ -8,15 +8,15 @@ posteriors for arviz as netCDF, figures, and a report. The same command, interru
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from experiments.machine import machines
 from experiments.options import add_run_options, command_of, positive
-from experiments.posterior_variance.config import Config, default_config
+from experiments.posterior_variance.config import default_config
 from experiments.posterior_variance.figures import draw
 from experiments.posterior_variance.jobs import all_jobs, folder_of, run_all
 from experiments.posterior_variance.report import csv_table, report, summary
-from experiments.publish import publish
-from experiments.run_folder import RunFolder, write_json, write_text
+from experiments.reporting import finish
+from experiments.run_folder import RunFolder, write_text
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,24 +45,9 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "posterior_variance", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    _report(
-        config,
-        folder,
-        command_of("posterior_variance", options, "data", "seeds", "epochs", "latent"),
-    )
-    if options.publish is not None:
-        publish(folder.path, options.publish)
-
-
-def _report(config: Config, folder: RunFolder, command: str) -> None:
-    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
-    captions = draw(config, folder.path, found)
-    write_json(
-        folder / "results.json",
-        {"command": command, "machine": machines(found), "summary": summary(found), "runs": found},
-    )
-    write_text(folder / "results.csv", csv_table(found))
-    text = report(config, found, captions, command)
-    write_text(folder / "report.md", text)
-    print(text.split("## What the numbers are")[0])
-    print(f"report: {folder / 'report.md'}")
+    command = command_of("posterior_variance", options, "data", "seeds", "epochs", "latent")
+    runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
+    text = report(config, runs, draw(config, folder.path, runs), command)
+    write_text(folder / "results.csv", csv_table(runs))
+    found: dict[str, Any] = {"runs": runs, "summary": summary(runs)}
+    finish(folder, options.publish, command=command, text=text, **found)

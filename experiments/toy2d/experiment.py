@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 
 from experiments.jobs import slug
-from experiments.machine import machines
 from experiments.options import add_run_options, command_of, names_of, positive
-from experiments.publish import publish
-from experiments.run_folder import RunFolder, write_json, write_text
-from experiments.toy2d.config import Config, default_config
+from experiments.reporting import finish
+from experiments.run_folder import RunFolder
+from experiments.toy2d.config import default_config
 from experiments.toy2d.figures import draw
 from experiments.toy2d.jobs import all_jobs, folder_of, run_all
 from experiments.toy2d.methods import METHODS
@@ -54,22 +53,8 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "toy2d", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    _report(
-        config,
-        folder,
-        command_of("toy2d", options, "data", "methods", "seeds", "steps", "growth", "original"),
-    )
-    if options.publish is not None:
-        publish(folder.path, options.publish)
-
-
-def _report(config: Config, folder: RunFolder, command: str) -> None:
-    found = [folder_of(folder.path, job).result() for job in all_jobs(config)]
-    captions = draw(config, folder.path)
-    write_json(
-        folder / "results.json", {"command": command, "machine": machines(found), "runs": found}
-    )
-    text = report(config, found, captions, command)
-    write_text(folder / "report.md", text)
-    print(text.split("## What the numbers are")[0])
-    print(f"report: {folder / 'report.md'}")
+    changing = ("data", "methods", "seeds", "steps", "growth", "original")
+    command = command_of("toy2d", options, *changing)
+    runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
+    text = report(config, runs, draw(config, folder.path), command)
+    finish(folder, options.publish, command=command, runs=runs, text=text)

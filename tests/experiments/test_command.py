@@ -295,7 +295,7 @@ def test_a_full_disk_is_an_error_of_one_line(
     monkeypatch.setattr(experiment, "write_text", full)
     monkeypatch.setattr(experiment, "run_all", lambda *_: None)
     monkeypatch.setattr(experiment, "all_jobs", lambda *_: [])
-    monkeypatch.setattr(experiment, "summary", lambda *_: {})
+    monkeypatch.setattr(experiment, "report", lambda *_: "")
     monkeypatch.setattr(experiment, "csv_table", lambda *_: "")
     monkeypatch.setattr(experiment, "draw", lambda *_: {})
     assert main([*QUICK, "--out", str(tmp_path)]) == 1
