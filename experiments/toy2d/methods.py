@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ from pyro_vae import (
     StandardNormalPrior,
 )
 from pyro_vae.distributions import Flip
-from pyro_vae.nn import DenseBlock, Scale, he_uniform, torch_default
+from pyro_vae.nn import DenseBlock, Scale
 from pyro_vae.training import MakeOptimizer, Schedule, adam, cosine_decay, step_decay
 
 if TYPE_CHECKING:
@@ -89,14 +90,13 @@ _UNIT = 3.5  # the data times this have a variance of about one
 
 
 def _network(config: Config, outputs: int) -> DenseBlock:
-    network = DenseBlock(
-        2,
-        growth=config.growth,
-        depth=config.depth,
-        out_features=outputs,
-        initialisation=he_uniform,
-    )
-    torch_default(network.last)
+    """With He's variance by the norms of the weights alone: their directions, which PyTorch starts
+    √6 times as short, then turn as much faster."""
+    network = DenseBlock(2, growth=config.growth, depth=config.depth, out_features=outputs)
+    with torch.no_grad():
+        for name, parameter in network.hidden.named_parameters():
+            if name.endswith(("original0", "bias")):
+                parameter.mul_(math.sqrt(6))
     return network
 
 

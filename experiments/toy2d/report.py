@@ -147,8 +147,8 @@ def _settings(config: Config, results: Results, command: str) -> str:
     rows = {
         "command": f"`{command}`",
         "networks": f"encoder and decoder dense blocks: depth {config.depth}, growth "
-        f"{config.growth}, ReLU, weight norm (the paper's growth: 1,024); He-uniform weights, the "
-        "encoder's input divided by the data's deviation",
+        f"{config.growth}, ReLU, weight norm (the paper's growth: 1,024); weights start with "
+        "He's variance; the encoder's input divided by the data's deviation",
         "training": f"Adam, β₂ = {config.beta2:g}{', amsgrad' * config.amsgrad}, "
         f"{config.learning_rate:g} (IWAE and large batches: {config.half_rate:g}) "
         "halved at 60, 70, 80 and 90 %; "
