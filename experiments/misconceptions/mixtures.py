@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from experiments.misconceptions.config import Config
+from experiments.networks import dense_block
 from pyro_vae import (
     IWAE,
     VAE,
@@ -23,11 +25,12 @@ from pyro_vae import (
 )
 from pyro_vae.data.densities import GaussianRing
 from pyro_vae.evaluation import log_evidence
-from pyro_vae.nn import DenseBlock, he_uniform
+from pyro_vae.nn import Scale
 
 __all__ = ["measure_mixture"]
 
 _LATENT, _BATCH, _EPOCHS, _PARTICLES = 2, 200, 20, 10
+_UNIT = 4.0  # points on the ring times this have a variance of one
 
 
 def measure_mixture(
@@ -63,15 +66,13 @@ def measure_mixture(
 
 
 def _build(config: Config) -> VAE:
-    def network(inputs: int, outputs: int) -> DenseBlock:
-        return DenseBlock(
-            inputs, growth=config.growth, depth=4, out_features=outputs, initialisation=he_uniform
-        )
+    def network(inputs: int, outputs: int) -> nn.Module:
+        return dense_block(inputs, growth=config.growth, depth=4, out_features=outputs)
 
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return VAE(
             prior=StandardNormalPrior(_LATENT),
             likelihood=NormalLikelihood(network(_LATENT, 4), DecodedVariance()),
-            guide=NormalGuide(network(2, 2 * _LATENT)),
+            guide=NormalGuide(nn.Sequential(Scale(_UNIT), network(2, 2 * _LATENT))),
         )

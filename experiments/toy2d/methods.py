@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from pyro.distributions import transforms
 from pyro.nn import ConditionalAutoRegressiveNN, DenseNN
 from torch import Tensor, nn
 
+from experiments.networks import dense_block
 from pyro_vae import (
     ELBO,
     IWAE,
@@ -90,14 +90,7 @@ _UNIT = 3.5  # the data times this have a variance of about one
 
 
 def _network(config: Config, outputs: int) -> DenseBlock:
-    """With He's variance by the norms of the weights alone: their directions, which PyTorch starts
-    √6 times as short, then turn as much faster."""
-    network = DenseBlock(2, growth=config.growth, depth=config.depth, out_features=outputs)
-    with torch.no_grad():
-        for name, parameter in network.hidden.named_parameters():
-            if name.endswith(("original0", "bias")):
-                parameter.mul_(math.sqrt(6))
-    return network
+    return dense_block(2, growth=config.growth, depth=config.depth, out_features=outputs)
 
 
 def _encoder(config: Config, outputs: int) -> nn.Module:
