@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Row", "factor", "figure", "number", "table"]
+__all__ = ["Row", "factor", "figure", "minus", "number", "scientific", "table"]
 
 Row = Sequence[str]
 
@@ -25,6 +25,24 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.{2 if value >= 1 else 3}f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def minus(text: str) -> str:
+    """A number's text with a typographic minus."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def scientific(value: float) -> str:
+    """Two significant digits, and a power of ten where there are many zeros.
+
+    >>> scientific(0.05), scientific(0.00032), scientific(-1234.0)
+    ('0.05', '3.2·10⁻⁴', '−1.2·10³')
+    """
+    mantissa, exponent = f"{value:.1e}".split("e")
+    if -3 < int(exponent) < 3:
+        return minus(f"{float(f'{value:.1e}'):g}")
+    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return minus(mantissa.removesuffix(".0")) + f"·10{power}"
 
 
 def factor(found: tuple[float, float, float] | None) -> str:

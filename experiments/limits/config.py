@@ -28,7 +28,7 @@ class Config:
     flow_steps: int = 5_000
     couplings: int = 8
     width: int = 64
-    epsilons: tuple[float, ...] = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+    epsilons: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
     points: int = 2_000
     draws: int = 200
     latent: int = 20

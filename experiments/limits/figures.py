@@ -21,8 +21,8 @@ __all__ = ["draw"]
 
 _LIMIT = (
     "How far minus the ELBO of the Σ-VAE is above the exact negative log-likelihood of the flow it "
-    "is built around, against its noise ε. Dashed: ε² through the last point. Bars: two standard "
-    "errors."
+    "is built around, against its noise ε: medians over the points, and bars from the first to the "
+    "third quartile. Dashed: ε² through the last one."
 )
 _CHANNEL = (
     "What a latent dimension costs against the capacity of the Gaussian channel it is. (a) In "
@@ -48,18 +48,11 @@ def _limit(config: Config, found: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes = figure.subplots()
     epsilons = np.array(config.epsilons)
     for colour, (name, result) in zip(METHOD_COLOURS, found.items(), strict=False):
-        gaps, errors = np.array(result["gaps"]), np.array(result["gap_errors"])
-        axes.errorbar(
-            epsilons,
-            gaps,
-            2 * errors,
-            fmt="o-",
-            color=colour,
-            markersize=4,
-            linewidth=1.2,
-            label=DENSITIES[name].name,
-        )
-        line = gaps[-1] * (epsilons / epsilons[-1]) ** 2
+        low, median, high = np.array(result["quartiles"]).T
+        bars = np.stack([median - low, high - median])
+        label = DENSITIES[name].name
+        axes.errorbar(epsilons, median, bars, fmt="o-", color=colour, markersize=4, label=label)
+        line = median[-1] * (epsilons / epsilons[-1]) ** 2
         axes.plot(epsilons, line, color=REFERENCE_COLOUR, linewidth=0.8, linestyle=(0, (5, 2)))
     axes.set_xscale("log")
     axes.set_yscale("log")

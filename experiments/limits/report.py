@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.limits.config import Config
 from experiments.machine import machines
-from experiments.markdown import figure, number, table
+from experiments.markdown import figure, minus, number, scientific, table
 from pyro_vae.data.densities import DENSITIES
 
 __all__ = ["rates", "report"]
@@ -66,20 +66,23 @@ def rates(epsilons: Sequence[float], gaps: Sequence[float]) -> list[float]:
 
 
 def _limits(config: Config, found: Sequence[Found]) -> str:
+    medians = [[quartiles[1] for quartiles in result["quartiles"]] for result in found]
+    falls = [rates(config.epsilons, median) for median in medians]
     rows = []
     for i, epsilon in enumerate(config.epsilons):
-        row = [f"{epsilon:g}"]
-        for result in found:
-            between = rates(config.epsilons, result["gaps"])
-            row.append(f"{result['gaps'][i]:.2g} ± {result['gap_errors'][i]:.1g}")
-            row.append(f"{between[i - 1]:.2f}" if i else "")
+        row = [scientific(epsilon)]
+        for result, median, fall in zip(found, medians, falls, strict=True):
+            error = scientific(result["gap_errors"][i])
+            row.append(f"{scientific(result['gaps'][i])} ± {error}")
+            row += [scientific(median[i]), minus(f"{fall[i - 1]:.2f}") if i else ""]
         rows.append(row)
     head = ["ε"]
     for name in config.densities:
-        head += [DENSITIES[name].name, "rate"]
+        head += [DENSITIES[name].name, "median", "rate"]
     text = (
-        "−ELBO less −log p, nats a point, ± its standard error over the points; *rate*: the power "
-        "of ε by which it fell from the row above."
+        "−ELBO less −log p, nats a point: the mean, ± its standard error over the points, and the "
+        "median; a few points where f is bent most make most of the mean. *Rate*: the power of ε "
+        "by which the median fell from the row above."
     )
     return f"{table(head, rows, 'r' * len(head))}\n\n{text}"
 

@@ -20,6 +20,7 @@ from pyro_vae.data.densities import DENSITIES, Density
 __all__ = ["gaps", "measure_limit", "sigma_vae", "train_flow"]
 
 _BATCH, _RATE = 500, 2e-3
+_QUARTILES = (0.25, 0.5, 0.75)
 
 
 def measure_limit(config: Config, name: str) -> tuple[dict[str, Any], nn.Module]:
@@ -37,6 +38,7 @@ def measure_limit(config: Config, name: str) -> tuple[dict[str, Any], nn.Module]
         "nll": nll,
         "gaps": [gap.mean().item() for gap in found],
         "gap_errors": [gap.std().item() / math.sqrt(len(x)) for gap in found],
+        "quartiles": [gap.quantile(gap.new_tensor(_QUARTILES)).tolist() for gap in found],
     }
     return result, flow
 
