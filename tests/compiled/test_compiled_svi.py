@@ -509,7 +509,9 @@ def test_a_parameter_resized_later() -> None:
         svi.step(some_data())
 
 
-@pytest.mark.parametrize("options", [{"backend": replay}, {"compile": False}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"backend": replay}, {"compile": False}], ids=["recorded", "eager"]
+)
 def test_an_optimizer_of_another_pairs_parameters(options: dict[str, Any]) -> None:
     pair = small_vae()
     others = adam(small_vae().parameters())

@@ -42,7 +42,7 @@ def check_identical(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 @pytest.mark.parametrize(
     "options",
     [{}, {"clip_norm": 0.1}, {"schedule": step_decay(0.5)}, {"batch_size": 64}],
-    ids=str,
+    ids=["plain", "clipped", "scheduled", "smaller batches"],
 )
 def test_the_result_is_that_of_eager_mode(options: dict[str, Any]) -> None:
     history, got = train(**options)

@@ -77,7 +77,7 @@ def check(make: Any = build, backend: Any = replay, **options: Any) -> None:
 @pytest.mark.parametrize(
     "options",
     [{}, {"objective": partial(IWAE, 3)}, {"clip_norm": 0.1, "schedule": step_decay(0.5)}],
-    ids=str,
+    ids=["elbo", "iwae", "clipped and scheduled"],
 )
 def test_members_are_runs_of_their_own(options: dict[str, Any]) -> None:
     check(**options)

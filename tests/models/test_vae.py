@@ -210,7 +210,9 @@ def test_a_latent_size_that_differs_is_refused_at_construction(
 
 
 @pytest.mark.parametrize("latent", [1, 3])
-@pytest.mark.parametrize("objective", [ELBO(), IWAE(3), Trace_ELBO()], ids=repr)
+@pytest.mark.parametrize(
+    "objective", [ELBO(), IWAE(3), Trace_ELBO()], ids=lambda o: type(o).__name__
+)
 def test_an_opaque_encoder_of_another_latent_size_is_refused_on_the_first_batch(
     objective: ELBO, latent: int
 ) -> None:
