@@ -90,6 +90,7 @@ def sigma_vae(flow: ComposeTransformModule, epsilon: float) -> VAE:
     ).double()
 
 
+@torch.no_grad()
 def gaps(flow: ComposeTransformModule, x: Tensor, epsilon: float, draws: int) -> Tensor:
     """−ELBO less the flow's −log p(x), [points], nats.
 
