@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributions import TransformedDistribution
 
 from experiments.toy2d.config import Config
 from pyro_vae import ELBO, VAE
@@ -53,15 +54,15 @@ def _bits(nats: float) -> float:
 
 
 def arrays(vae: VAE, density: Density, config: Config) -> dict[str, NDArray[Any]]:
-    """Grids: the true and the model's density, where the latent plane decodes to, and the true
-    density there."""
+    """Grids: the true and the model's density, where the latent plane decodes to (of a flow prior,
+    the plane of its base), and the true density there."""
     square = _grid(HALF_WIDTH, config.grid)
     plane = _grid(LATENT_HALF_WIDTH, config.grid).to(config.device)
     flat = square.reshape(-1, 2)
     evidence = log_evidence(
         vae.model, vae.guide, flat.to(config.device), num_samples=_GRID_SAMPLES
     ).value.cpu()
-    decoded = vae.decode(plane).cpu()
+    decoded = vae.decode(_from_the_base(vae, plane)).cpu()
     found = {
         "true": density.log_prob(flat.double()).exp().reshape(square.shape[:-1]),
         "model": evidence.double().exp().reshape(square.shape[:-1]),
@@ -69,6 +70,16 @@ def arrays(vae: VAE, density: Density, config: Config) -> dict[str, NDArray[Any]
         "true_at_decoded": density.log_prob(decoded.double()).exp(),
     }
     return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+
+
+@torch.no_grad()
+def _from_the_base(vae: VAE, plane: Tensor) -> Tensor:
+    """Latents at points of N(0, I): themselves, or what a flow prior makes of them."""
+    prior = vae.prior()
+    if isinstance(prior, TransformedDistribution):
+        for transform in prior.transforms:
+            plane = transform(plane)
+    return plane
 
 
 def on_the_grid(found: dict[str, NDArray[Any]]) -> dict[str, float]:

@@ -22,7 +22,8 @@ _DENSITIES = (
 _LATENT = (
     "After Yu, figures 1 (b), 2 (b) and 3 (b), {name}: above, the data's plane, a colour for each "
     "place, as bright as the density there; below, each VAE's latent plane [−3, 3]² in the colours "
-    "of the places it decodes to. Black decodes to where there are no data."
+    "of the places it decodes to, of a flow prior the plane of its base. Black decodes to where "
+    "there are no data."
 )
 
 

@@ -35,8 +35,8 @@ def report(config: Config, results: Results, captions: Mapping[str, str], comman
 _QUESTION = (
     "How close does a VAE with a two-dimensional latent space come to a density on the plane? Yu "
     "(*A Tutorial on VAEs*, section 6) trains a typical VAE and an importance-weighted one on "
-    "three densities, and finds both short of the entropy, the VAE by more. Here are both, with "
-    "richer posteriors and priors, on points drawn anew at each step."
+    "three densities, and finds both short of the entropy, the VAE by more. Below are the VAEs "
+    "trained here, on points drawn anew at each step."
 )
 
 
