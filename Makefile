@@ -22,7 +22,7 @@ demo: .venv/.installed ## learned against constant posterior variance, on the di
 	$(BIN)/python -m experiments $(DEMO_ARGS)
 
 test: lint ## the checks of `make lint`, then the tests (PYTEST_ARGS="-m slow")
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadscope $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: .venv/.installed-test,dev ## style, import directions, types
 	$(BIN)/ruff check .
