@@ -4,7 +4,8 @@ from pyro_vae.distributions import kl  # registers closed forms with torch
 from pyro_vae.distributions.discretised_logistic import DiscretisedLogistic
 from pyro_vae.distributions.flow import Flip, Flow
 from pyro_vae.distributions.grey_bernoulli import GreyBernoulli
-from pyro_vae.distributions.jacobian import jacobian
+from pyro_vae.distributions.information import location_and_information
+from pyro_vae.distributions.jacobian import Mode, jacobian
 from pyro_vae.distributions.logistic import Logistic
 from pyro_vae.distributions.moments import (
     mean_and_variance,
@@ -19,9 +20,11 @@ __all__ = [
     "Flow",
     "GreyBernoulli",
     "Logistic",
+    "Mode",
     "Substitution",
     "jacobian",
     "kl",
+    "location_and_information",
     "mean_and_variance",
     "normal_moments",
     "optimal_prior_variance",

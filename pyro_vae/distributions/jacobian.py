@@ -1,24 +1,40 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-__all__ = ["jacobian"]
+__all__ = ["Mode", "jacobian"]
+
+Mode = Literal["forward", "reverse"]
+"""Which way a derivative is taken: a pass for each input, or one for each output."""
 
 
-def jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, *, mode: Mode = "reverse") -> Tensor:
     """∂f_i/∂x_j by automatic differentiation, [..., m, n] for f from [..., n] to [..., m].
 
-    One backward pass for each of the m outputs, all rows at once: f must take each row by itself.
-    It has a gradient of its own where gradients are on.
+    All rows at once: f must take each row by itself. It has a gradient of its own where gradients
+    are on.
+
+    Args:
+        function: f.
+        at: x.
+        mode: ``"reverse"`` takes m backward passes, ``"forward"`` one pass of n directions side by
+            side, [n, ..., n] → [n, ..., m]: the way to go where n is much smaller than m.
 
     >>> with torch.no_grad():
     ...     jacobian(lambda x: x**2, torch.tensor([[1.0, 2.0]]))
     tensor([[[2., 0.],
              [0., 4.]]])
     """
+    return _forward(function, at) if mode == "forward" else _reverse(function, at)
+
+
+def _reverse(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     differentiated = torch.is_grad_enabled()
     with torch.enable_grad():
         # A tensor of its own: a transform returns what it remembers for one it has seen.
@@ -27,3 +43,24 @@ def jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         rows = [torch.autograd.grad(y.sum(), at, create_graph=True)[0] for y in outputs]
     found = torch.stack(rows, -2)
     return found if differentiated else found.detach()
+
+
+def _forward(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    size = at.shape[-1]
+    unit = torch.eye(size, dtype=at.dtype, device=at.device)
+    directions = unit.view(size, *(1 for _ in at.shape[:-1]), size).expand(size, *at.shape)
+    copies = at.expand(size, *at.shape)
+    with forward_ad.dual_level():
+        # Copied: a dual number takes no tensor whose elements share memory.
+        outputs = function(_dual(copies.contiguous(), directions.contiguous()))
+        tangents = forward_ad.unpack_dual(outputs).tangent
+    if tangents is None:  # a constant
+        tangents = torch.zeros_like(outputs)
+    return tangents.movedim(0, -1)
+
+
+def _dual(value: Tensor, tangent: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        # The first use has torch script some derivatives of its own, which it deprecates itself.
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        return forward_ad.make_dual(value, tangent)

@@ -1,0 +1,304 @@
+"""Fyffe's closed forms, where they are exact and where their order is known."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyro_vae import (
+    VAE,
+    BernoulliLikelihood,
+    LearnedVariance,
+    NormalGuide,
+    NormalLikelihood,
+    PairError,
+    ShapeError,
+    StandardNormalPrior,
+    testing,
+)
+from pyro_vae.evaluation import (
+    OptimalDecoder,
+    closed_form_evidence,
+    constant_variance,
+    curvature,
+    decoder_jacobian,
+    information_metric,
+    optimal_prior,
+    posterior_moments,
+    posterior_precision,
+    stochastic_log_determinant,
+    variance_gap,
+    variance_gap_expanded,
+)
+from pyro_vae.nn import MLP
+from pyro_vae.priors import MixturePrior
+
+
+def linear(variance: float = 0.5) -> testing.LinearGaussian:
+    """PPCA whose posterior is correlated, as its guide is not."""
+    return testing.linear_gaussian(3, 6, orthogonal=False, variance=variance, dtype=torch.float64)
+
+
+def network(outputs: int = 5) -> VAE:
+    return VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=BernoulliLikelihood(MLP(2, [6], outputs, activation=nn.Tanh)),
+        guide=NormalGuide(MLP(5, [6], 4, activation=nn.Tanh)),
+    )
+
+
+# --- Jacobians ------------------------------------------------------------------------------------
+
+
+def test_a_linear_decoders_jacobian_is_its_weight() -> None:
+    pair = linear()
+    z = torch.randn(20, 3)
+    found = decoder_jacobian(pair.model, pair.x, z)
+    torch.testing.assert_close(found, pair.weight.expand(20, -1, -1))
+
+
+def test_the_jacobian_of_a_bernoulli_is_that_of_its_logits_in_either_mode() -> None:
+    vae, x, z = network(), torch.rand(7, 5), torch.randn(7, 2)
+    expected = torch.vmap(torch.func.jacrev(vae.likelihood.decoder))(z)
+    for mode in ("forward", "reverse", None):
+        torch.testing.assert_close(decoder_jacobian(vae.model, x, z, mode=mode), expected)
+
+
+def test_an_image_is_flat_in_the_jacobian() -> None:
+    decoder = nn.Sequential(nn.Linear(2, 12), nn.Unflatten(-1, (1, 3, 4)))
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(decoder),
+        guide=NormalGuide(nn.Sequential(nn.Flatten(), nn.Linear(12, 4))),
+    )
+    found = decoder_jacobian(vae.model, torch.rand(5, 1, 3, 4), torch.randn(5, 2))
+    torch.testing.assert_close(found, decoder[0].weight.expand(5, 12, 2))
+
+
+def test_the_metric_weighs_by_the_information_of_each_value() -> None:
+    vae, x, z = network(), torch.rand(7, 5), torch.randn(7, 2)
+    j, p = decoder_jacobian(vae.model, x, z), vae.decode(z)
+    expected = j.mT @ torch.diag_embed(p * (1 - p)) @ j
+    torch.testing.assert_close(information_metric(vae.model, x, z), expected)
+
+
+def test_passes_of_any_size_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, x, z = network(), torch.rand(7, 5), torch.randn(7, 2)
+    whole = posterior_precision(vae.model, x, z)
+    monkeypatch.setattr(curvature, "_AT_ONCE", 20)  # two data
+    torch.testing.assert_close(posterior_precision(vae.model, x, z), whole, rtol=1e-12, atol=0)
+
+
+def test_a_linear_decoders_precision_is_the_posteriors() -> None:
+    """Fyffe, eq. 12 and 25."""
+    pair = linear()
+    found = posterior_precision(pair.model, pair.x, torch.randn(20, 3))
+    exact = pair.posterior(pair.x).precision_matrix
+    torch.testing.assert_close(found, exact.expand_as(found))
+
+
+class OwnModel(nn.Module):
+    """A person's own program: other names, a variance of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = MLP(2, [6], 3, activation=nn.Tanh)
+
+    def forward(self, batch: Tensor) -> None:
+        with pyro.plate("rows", len(batch)):
+            h = pyro.sample("h", dist.Normal(torch.zeros(2), 2.0).to_event(1))
+            pyro.sample("y", dist.Normal(self.net(h), 0.5).to_event(1), obs=batch)
+
+
+def test_a_pair_of_ones_own_has_them_too() -> None:
+    model, z = OwnModel(), torch.randn(4, 2)
+    found = posterior_precision(model, torch.randn(4, 3), z, latent="h", site="y")
+    j = torch.vmap(torch.func.jacrev(model.net))(z)
+    torch.testing.assert_close(found, torch.eye(2) / 4 + 4 * j.mT @ j)
+
+
+# --- log evidence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variance", [0.5, 1.0])  # eq. 26 and eq. 16
+def test_the_closed_form_is_exact_for_a_linear_decoder(variance: float) -> None:
+    pair = linear(variance)
+    found = closed_form_evidence(pair.model, pair.guide, pair.x)
+    torch.testing.assert_close(found, pair.log_evidence(pair.x))
+
+
+def test_it_is_equation_26_as_printed() -> None:
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(MLP(2, [6], 5), LearnedVariance((5,))),
+        guide=NormalGuide(MLP(5, [6], 4)),
+    )
+    with torch.no_grad():
+        vae.likelihood.variance.log_variance.normal_()
+    x = torch.randn(7, 5)
+    mean, _ = posterior_moments(vae.guide, x)
+    j, t = decoder_jacobian(vae.model, x, mean), vae.likelihood.variance().detach()
+    r = x - vae.decode(mean)
+    printed = -0.5 * (
+        5 * math.log(2 * math.pi)
+        + mean.square().sum(1)
+        + (r.square() / t).sum(1)
+        + torch.logdet(j @ j.mT + torch.diag(t))
+    )
+    torch.testing.assert_close(closed_form_evidence(vae.model, vae.guide, x), printed)
+
+
+def test_a_prior_that_is_no_normal_is_refused() -> None:
+    vae = VAE(
+        prior=MixturePrior(2, 3),
+        likelihood=BernoulliLikelihood(nn.Linear(2, 5)),
+        guide=NormalGuide(nn.Linear(5, 4)),
+    )
+    with pytest.raises(PairError, match="diagonal Normal"):
+        closed_form_evidence(vae.model, vae.guide, torch.rand(3, 5))
+
+
+# --- gaps ---------------------------------------------------------------------------------------------
+
+
+def test_the_gap_is_what_a_diagonal_guide_misses() -> None:
+    """Fyffe, eq. 18, with the exact log p(x) and the best diagonal bound."""
+    pair = linear()
+    mean, variance = posterior_moments(pair.guide, pair.x)
+    gap = variance_gap(posterior_precision(pair.model, pair.x, mean), variance)
+    torch.testing.assert_close(gap, pair.log_evidence(pair.x) - pair.optimal_bound(pair.x))
+    assert gap.min() > 0.01
+
+
+def test_the_gap_vanishes_at_the_posteriors_own_variance() -> None:
+    pair = testing.linear_gaussian(dtype=torch.float64)
+    mean, variance = posterior_moments(pair.guide, pair.x)
+    gap = variance_gap(posterior_precision(pair.model, pair.x, mean), variance)
+    torch.testing.assert_close(gap, torch.zeros_like(gap))
+
+
+def test_the_expansion_leaves_out_the_third_order() -> None:
+    """Fyffe, eq. 21: half the deviation, an eighth of the error."""
+    precision = torch.eye(3).double() + 0.1 * (lambda a: a + a.T)(torch.rand(3, 3).double())
+    variance = torch.tensor([0.9, 1.1, 1.05]).double()
+
+    def error(scale: float) -> float:
+        small = torch.eye(3) + scale * (precision - torch.eye(3))
+        near = 1 + scale * (variance - 1)
+        return (variance_gap(small, near) - variance_gap_expanded(small, near)).abs().item()
+
+    assert error(0.01) / error(0.005) == pytest.approx(8, rel=0.05)
+
+
+def test_the_penalty_of_a_constant_variance_is_that_of_the_best_one() -> None:
+    """Fyffe, eq. 22, against eq. 18 at each variance."""
+    diagonal = 1 + torch.rand(50, 3, dtype=torch.float64)
+    precision = torch.diag_embed(diagonal)
+    found = constant_variance(precision)
+    best = found.covariance.diagonal()
+    assert found.penalty_exact == pytest.approx(variance_gap(precision, best).mean().item())
+    relative = diagonal.var(0, correction=0) / diagonal.mean(0).square()
+    assert found.penalty == pytest.approx(0.25 * relative.sum().item())
+    for factor in (0.9, 1.1):
+        assert variance_gap(precision, factor * best).mean() > found.penalty_exact
+
+
+def test_it_is_to_second_order() -> None:
+    direction = torch.randn(50, 3, 3, dtype=torch.float64)
+    direction = direction + direction.mT
+    small = [constant_variance(torch.eye(3) + scale * direction) for scale in (0.002, 0.001)]
+    errors = [abs(c.penalty - c.penalty_exact) for c in small]
+    assert errors[0] / errors[1] == pytest.approx(8, rel=0.1)
+
+
+def test_decoders_of_one_curvature_pay_nothing() -> None:
+    pair = linear()
+    found = constant_variance(posterior_precision(pair.model, pair.x, torch.randn(20, 3)))
+    assert found.penalty == pytest.approx(0, abs=1e-12)
+    assert found.penalty_exact == pytest.approx(0, abs=1e-12)
+
+
+def test_the_optimal_prior_is_equation_4() -> None:
+    pair = linear()
+    mean, variance = posterior_moments(pair.guide, pair.x)
+    torch.testing.assert_close(
+        optimal_prior(pair.guide, pair.x), (variance + mean.square()).mean(0)
+    )
+
+
+# --- the optimal decoder ---------------------------------------------------------------------------
+
+
+def test_the_optimal_decoder_is_equation_6() -> None:
+    mean, variance, x = torch.randn(30, 2), torch.rand(30, 2) + 0.2, torch.randn(30, 4)
+    z = torch.randn(3, 7, 2)
+    weights = dist.Normal(mean, variance.sqrt()).to_event(1).log_prob(z.unsqueeze(-2)).exp()
+    expected = (weights @ x) / weights.sum(-1, keepdim=True)
+    for at_once in (20_000_000, 60):
+        decoder = OptimalDecoder(mean, variance, x, at_once=at_once)
+        torch.testing.assert_close(decoder(z), expected)
+
+
+def test_its_jacobian_is_equation_7() -> None:
+    decoder = OptimalDecoder(torch.randn(30, 2), torch.tensor([0.5, 2.0]), torch.randn(30, 4))
+    z = torch.randn(7, 2)
+    expected = torch.vmap(torch.func.jacrev(decoder))(z)
+    torch.testing.assert_close(decoder.jacobian(z), expected)
+
+
+def test_of_normal_latents_and_linear_data_it_shrinks_towards_the_mean() -> None:
+    """μ ~ N(0, M), x = aμ, kernels of variance Σ: ν(z) = a M/(M + Σ) z."""
+    count, m, sigma, a = 40_001, 4.0, 0.5, 3.0
+    quantiles = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    mean = (m**0.5 * torch.special.ndtri(quantiles)).unsqueeze(1)
+    decoder = OptimalDecoder(mean, torch.tensor([sigma]), a * mean)
+    z = torch.linspace(-3, 3, 7, dtype=torch.float64).unsqueeze(1)
+    torch.testing.assert_close(decoder(z), a * m / (m + sigma) * z, rtol=1e-3, atol=1e-6)
+
+
+def test_no_other_decoder_is_nearer_in_expectation() -> None:
+    """E|x − ν(z)|² over the posteriors: any change of ν makes it worse."""
+    mean, x = torch.randn(30, 1), torch.randn(30, 2)
+    decoder = OptimalDecoder(mean, torch.tensor([0.3]), x)
+    z = torch.linspace(-8, 8, 20_001).unsqueeze(1)
+    weights = dist.Normal(mean[:, 0], 0.3**0.5).log_prob(z).exp()  # [z, data]
+
+    def error(change: Tensor) -> float:
+        residual = (decoder(z) + change).unsqueeze(1) - x
+        return (weights * residual.square().sum(-1)).sum().item()
+
+    least = error(torch.zeros(1))
+    assert least < error(0.05 * torch.ones(2))
+    assert least < error(0.05 * torch.sin(z))
+
+
+def test_posteriors_and_data_of_other_numbers_are_refused() -> None:
+    with pytest.raises(ShapeError, match="each of 4 data; got 3"):
+        OptimalDecoder(torch.zeros(3, 2), torch.ones(2), torch.zeros(4, 5))
+
+
+# --- the log-determinant ---------------------------------------------------------------------------
+
+
+def test_the_stochastic_log_determinant_is_slogdets() -> None:
+    """Fyffe, eq. 19. The error is 4 standard errors and what is left of the descent, 0.01 nats: by
+    chance beyond that once in 10⁴ seeds."""
+    j = torch.randn(9, 4, dtype=torch.float64)
+    a = torch.eye(4, dtype=torch.float64) + j.T @ j
+    exact = torch.linalg.slogdet(a).logabsdet.item()
+    found = stochastic_log_determinant(lambda v: v @ a, 4, dtype=torch.float64)
+    assert found.value - exact < 0.01 + 4 * found.error
+    assert found.value - exact > -4 * found.error
+    assert found.history[:50].mean() > exact + 1  # it did start elsewhere
+    torch.testing.assert_close(found.covariance, torch.linalg.inv(a), rtol=0.2, atol=0.02)
+
+
+@pytest.mark.parametrize(("steps", "probes"), [(0, 4), (10, 1)])
+def test_too_few_steps_or_probes_are_refused(steps: int, probes: int) -> None:
+    with pytest.raises(ValueError, match="steps, num_probes"):
+        stochastic_log_determinant(lambda v: v, 2, steps=steps, num_probes=probes)
