@@ -30,13 +30,14 @@ class EstimatedMean(nn.Module):
     Args:
         shape: the shape of the mean.
         what: what is estimated and where it stands, for the error message.
+        of_samples: whether it depends on the latents drawn, not on the posteriors alone.
     """
 
     mean: Tensor
 
-    def __init__(self, shape: tuple[int, ...], what: str) -> None:
+    def __init__(self, shape: tuple[int, ...], what: str, *, of_samples: bool = False) -> None:
         super().__init__()
-        self.what = what
+        self.what, self.of_samples = what, of_samples
         self.register_buffer("mean", torch.full(shape, float("nan")))
         self._total: Tensor | None = None
         self._count = 0

@@ -17,7 +17,7 @@ from pyro_vae._shapes import Data, Latents
 from pyro_vae.distributions import mean_and_variance
 from pyro_vae.guides import Guide
 from pyro_vae.likelihoods import Likelihood
-from pyro_vae.priors import Prior
+from pyro_vae.priors import Prior, VampPrior
 
 __all__ = ["VAE", "Pair"]
 
@@ -60,6 +60,7 @@ class VAE(Pair):
     Raises:
         ShapeError: latent sizes of prior, encoder and decoder that differ: here where the
             networks tell them, else on the first batch.
+        ValueError: a :class:`~pyro_vae.priors.VampPrior` of another guide.
 
     >>> from pyro_vae import BernoulliLikelihood, NormalGuide, StandardNormalPrior
     >>> vae = VAE(
@@ -78,6 +79,7 @@ class VAE(Pair):
         self, *, prior: Prior, likelihood: Likelihood, guide: Guide, name: str | None = None
     ) -> None:
         _check_latent_sizes(prior, likelihood, guide)
+        _check_guide_of(prior, guide)
         super().__init__(_Model(prior, likelihood, guide), guide)
         self._name = name
         self._set_root_name()
@@ -161,6 +163,14 @@ def _check_latent_sizes(prior: Prior, likelihood: Likelihood, guide: Guide) -> N
     if len(set(known.values())) > 1:
         found = ", ".join(f"{part} {size}" for part, size in known.items())
         raise ShapeError(f"VAE: expected one latent size; got {found}. Make them equal.")
+
+
+def _check_guide_of(prior: Prior, guide: Guide) -> None:
+    if isinstance(prior, VampPrior) and prior.guide is not guide:
+        raise ValueError(
+            "VAE: expected a VampPrior made of the VAE's own guide; got one of another, which "
+            "would never be trained. Pass the same guide to both."
+        )
 
 
 def _check_latent(z: Tensor, latent_dim: int) -> None:

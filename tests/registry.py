@@ -129,6 +129,11 @@ PRIORS: dict[str, Callable[[], Prior]] = {
     ),
 }
 
+PRIORS_FOR_GUIDES: dict[str, Callable[[], Prior]] = {
+    "DirichletGuide": lambda: FixedPrior(dist.Dirichlet, concentration=torch.ones(LATENT)),
+}
+"""For guides, by class, that the standard normal prior does not fit."""
+
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "BernoulliLikelihood": lambda: BernoulliLikelihood(decoder()),
     "NormalLikelihood": lambda: NormalLikelihood(decoder()),

@@ -66,7 +66,7 @@ def _meaning(config: Config) -> str:
         "Monte-Carlo error; the test images are binarised once, from a seed. *−ELBO*: the ordinary "
         "one, for all methods, which an importance-weighted guide is not made for. *Active units*: "
         "latent dimensions whose posterior mean varies over the test images by more than 0.01 "
-        "(Burda et al., section 5.2). The binarisation alone costs 45.5 nats a test image.\n\n"
+        "(Burda et al., section 5.2).\n\n"
         f"The schedule is the paper's first {config.stages} stages of 8: {config.epochs} epochs of "
         "3,280. All methods have the same number of updates, and so those with more particles more "
         "time; compare them with one another, and with the paper's column for the order alone."

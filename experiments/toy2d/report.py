@@ -165,7 +165,8 @@ def _settings(config: Config, results: Results, command: str) -> str:
         "40,000)",
         "flow prior": "six spline couplings of 16 bins, x = z/7 with a noise of 3·10⁻⁴; batch "
         f"{config.flow_batch}, Adam {config.flow_rate:g} with a cosine decay, as many steps",
-        "free bits": "0.05 nats a dimension for VAE and VAE, large batch; none for the others",
+        "free bits": "0.05 bits a dimension of each point for VAE and VAE, large batch, as in the "
+        "paper's notebook; none for the others",
         "seeds": "0" if config.seeds == 1 else f"0–{config.seeds - 1}",
         "training time": f"{training / 60:.0f} minutes of all {len(results)} runs added up",
         **machines(results),

@@ -1,8 +1,9 @@
 """Densities with no networks."""
 
-from pyro_vae.distributions import kl  # registers closed forms with torch
+from pyro_vae.distributions import kl  # noqa: F401 (registers closed forms with torch)
+from pyro_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyro_vae.distributions.discretised_logistic import DiscretisedLogistic
-from pyro_vae.distributions.flow import Flip, Flow
+from pyro_vae.distributions.flow import Flip, Flow, forget_samples
 from pyro_vae.distributions.grey_bernoulli import GreyBernoulli
 from pyro_vae.distributions.information import location_and_information
 from pyro_vae.distributions.jacobian import Mode, jacobian
@@ -15,6 +16,7 @@ from pyro_vae.distributions.moments import (
 from pyro_vae.distributions.substitution import Substitution
 
 __all__ = [
+    "ContinuousBernoulli",
     "DiscretisedLogistic",
     "Flip",
     "Flow",
@@ -22,8 +24,8 @@ __all__ = [
     "Logistic",
     "Mode",
     "Substitution",
+    "forget_samples",
     "jacobian",
-    "kl",
     "location_and_information",
     "mean_and_variance",
     "normal_moments",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,12 +16,14 @@ from torch.distributions import Distribution, Transform, constraints
 
 from pyro_vae._errors import PairError
 
-__all__ = ["Flip", "Flow"]
+__all__ = ["Flip", "Flow", "forget_samples"]
 
 _WITHOUT_INVERSE = (
     pyro_transforms.BlockAutoregressive,
     pyro_transforms.ConditionalPlanar,
     pyro_transforms.ConditionalRadial,
+    pyro_transforms.NeuralAutoregressive,
+    pyro_transforms.ConditionalNeuralAutoregressive,
     pyro_transforms.Planar,
     pyro_transforms.Polynomial,
     pyro_transforms.Radial,
@@ -38,7 +40,8 @@ class Flow(nn.Module):
     in nats (Rezende and Mohamed, 2015).
 
     Args:
-        transforms: of ``pyro.distributions.transforms``, conditional or not.
+        transforms: of ``pyro.distributions.transforms``, conditional or not. Those that are modules
+            move between devices with this one.
         inverted: whether each f_t is the inverse of the transform given. Autoregressive transforms
             are fast one way only: as given, they sample fast; inverted, they score fast.
 
@@ -60,7 +63,7 @@ class Flow(nn.Module):
     @property
     def has_inverse(self) -> bool:
         """Whether a given z can be scored, not only the last sample."""
-        return not any(isinstance(t, _WITHOUT_INVERSE) for t in self._transforms)
+        return not any(isinstance(part, _WITHOUT_INVERSE) for part in _parts(self._transforms))
 
     def distribution(self, base: Distribution, context: Tensor | None = None) -> Distribution:
         """The distribution of the last z.
@@ -69,6 +72,7 @@ class Flow(nn.Module):
             base: p_0, event shape ``(latent,)``.
             context: [batch, context], for conditional transforms.
         """
+        forget_samples(self)
         ready = [
             t.condition(context) if isinstance(t, ConditionalTransform) else t
             for t in self._transforms
@@ -77,11 +81,27 @@ class Flow(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what the transforms remember of their last sample, which cannot be copied."""
-        for part in self.modules():
-            for name in [name for name in vars(part) if name.startswith("_cache")]:
-                if name != "_cache_size":
-                    setattr(part, name, (None, None) if name == "_cached_x_y" else None)
+        forget_samples(self)
         return self.__dict__.copy()
+
+
+def forget_samples(module: nn.Module) -> None:
+    """Have Pyro's transforms in ``module`` forget what they remember of their last input.
+
+    They remember it by the tensor itself: a tensor that comes again, after the weights have
+    changed, would be given what the old weights made of it.
+    """
+    for part in module.modules():
+        for name in [name for name in vars(part) if name.startswith("_cache")]:
+            if name != "_cache_size":
+                setattr(part, name, (None, None) if name == "_cached_x_y" else None)
+
+
+def _parts(transforms: Iterable[Any]) -> Iterator[Any]:
+    """The transforms, and those that they are composed of."""
+    for transform in transforms:
+        yield transform
+        yield from _parts(getattr(transform, "parts", getattr(transform, "transforms", ())))
 
 
 class Flip(TransformModule):
@@ -119,18 +139,26 @@ class _Transformed(dist.TransformedDistribution):
     """A transformed distribution that says what a transform without inverse means."""
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        with _default_dtype(self.base_dist):
-            return super().sample(torch.Size(sample_shape))
+        with torch.no_grad():
+            return self._through(self.base_dist.sample(torch.Size(sample_shape)))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        with _default_dtype(self.base_dist):
-            return super().rsample(torch.Size(sample_shape))
+        return self._through(self.base_dist.rsample(torch.Size(sample_shape)))
+
+    def _through(self, z: Tensor) -> Tensor:
+        with _default_dtype(z.dtype):
+            for transform in self.transforms:
+                z = transform(z)
+        return z
 
     def log_prob(self, value: Tensor) -> Tensor:
+        whole = torch.broadcast_shapes(value.shape[:-1], self.batch_shape) + self.event_shape
+        if value.shape != whole:  # many latents under many flows, as in a mixture
+            value = value.expand(whole)
         try:
-            with _default_dtype(self.base_dist):
+            with _default_dtype(value.dtype):
                 return super().log_prob(value)
-        except KeyError as error:  # Pyro's sign of a transform that only remembers its samples
+        except (KeyError, NotImplementedError) as error:  # Pyro's signs of no inverse
             raise PairError(
                 "flow: expected a sample of its own, since a transform of it has no inverse; got "
                 "another. Use inverse autoregressive or spline transforms, or an objective that "
@@ -139,10 +167,10 @@ class _Transformed(dist.TransformedDistribution):
 
 
 @contextmanager
-def _default_dtype(base: Distribution) -> Iterator[None]:
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Pyro's inverse of an autoregressive transform starts from zeros of the default dtype."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(base.mean.dtype)
+    torch.set_default_dtype(dtype)
     try:
         yield
     finally:

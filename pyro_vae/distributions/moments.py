@@ -39,12 +39,21 @@ def mean_and_variance(q: Distribution, num_samples: int = 1000) -> tuple[Tensor,
 
     >>> mean_and_variance(Normal(torch.zeros(2), 3 * torch.ones(2)).to_event(1))
     (tensor([0., 0.]), tensor([9., 9.]))
+
+    Raises:
+        PairError: a posterior that has no mean, such as a Student-t of one degree of freedom.
     """
     try:
-        return q.mean, q.variance
+        mean, variance = q.mean, q.variance
     except NotImplementedError:
         z = q.sample((num_samples,))
         return z.mean(0), z.var(0)
+    if bool(mean.isnan().any()):
+        raise PairError(
+            f"posterior: expected one with a mean; got {q}, whose mean is no number. Give it "
+            "finite parameters, and a Student-t more than one degree of freedom."
+        )
+    return mean, variance
 
 
 def optimal_prior_variance(posterior: Distribution) -> Tensor:

@@ -47,14 +47,14 @@ class Substitution(TorchDistribution):
         self, noise: Distribution, function: Function, inverse: Function | None = None
     ) -> None:
         super().__init__(noise.batch_shape, noise.event_shape, validate_args=False)
-        self._noise, self._function, self._inverse = noise, function, inverse
+        self.base_dist, self._function, self._inverse = noise, function, inverse
         self._last: tuple[Tensor, Tensor] | None = None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Substitution:
-        return Substitution(self._noise.expand(batch_shape), self._function, self._inverse)
+        return Substitution(self.base_dist.expand(batch_shape), self._function, self._inverse)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        noise = self._noise.rsample(torch.Size(sample_shape))
+        noise = self.base_dist.rsample(torch.Size(sample_shape))
         z = self._function(noise)
         self._last = (z, noise)
         return z
@@ -65,7 +65,7 @@ class Substitution(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         noise = self._noise_of(value)
-        return self._noise.log_prob(noise) - self.log_abs_det_jacobian(noise)
+        return self.base_dist.log_prob(noise) - self.log_abs_det_jacobian(noise)
 
     def log_abs_det_jacobian(self, noise: Tensor) -> Tensor:
         """log|det ∂g/∂ε| at ε, of ε's shape without its last dimension."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyro_vae._errors import NonFiniteError
 from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae._shapes import Data, PerDatum, PerParticle
-from pyro_vae.objectives import run_particles
+from pyro_vae.objectives import Particles, run_particles
 
 __all__ = ["LogEvidence", "log_evidence", "log_weights"]
 
@@ -63,6 +64,7 @@ def log_evidence(
 
     Raises:
         ValueError: for fewer than two samples, which have no error.
+        NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()  # its guide is the exact posterior
@@ -86,7 +88,11 @@ def log_evidence(
 def log_weights(
     model: nn.Module, guide: nn.Module, x: Data, num_samples: int, max_plate_nesting: int = 1
 ) -> PerParticle:
-    """log p(x, z) − log q(z|x) for z ~ q(z|x), [num_samples, data], in nats, evaluation mode."""
+    """log p(x, z) − log q(z|x) for z ~ q(z|x), [num_samples, data], in nats, evaluation mode.
+
+    Raises:
+        NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
+    """
     most = max(1, _at_once(x) // len(x))
     sizes = [most] * (num_samples // most) + [num_samples % most] * (num_samples % most > 0)
     with evaluation_mode(model, guide):
@@ -94,7 +100,25 @@ def log_weights(
             run_particles(model, guide, x, num_particles=size, max_plate_nesting=max_plate_nesting)
             for size in sizes
         ]
-        return torch.cat([run.log_weight for run in runs])
+        found = torch.cat([run.log_weight for run in runs])
+    # One weight of zero is a sample where p(x, z) is; a datum of nothing else is an error.
+    bad = found.isnan().any(0) | (found == math.inf).any(0) | (found == -math.inf).all(0)
+    if bool(bad.any()):
+        raise _not_finite(runs, int(bad.nonzero()[0]), len(bad))
+    return found
+
+
+def _not_finite(runs: list[Particles], datum: int, data: int) -> NonFiniteError:
+    """Names the first term of the datum that is NaN or infinite."""
+    terms = ((name, values) for run in runs for name, values in run.terms().items())
+    of_datum = ((name, values.expand(-1, data)[:, datum]) for name, values in terms)
+    name = next((name for name, value in of_datum if not value.isfinite().all()), "log-weight")
+    error = NonFiniteError(
+        f"log-weights: expected finite numbers; got NaN or an infinity at datum {datum} of the "
+        f"batch, in {name}. Check that datum, and the outputs of the networks for it."
+    )
+    error.term = name
+    return error
 
 
 def _at_once(x: Tensor) -> int:

@@ -25,8 +25,16 @@ class GradientSNR:
         begin so, [elements].
 
         Elements whose gradient never varies (those of a dead unit are always zero) are left out.
+
+        Raises:
+            ValueError: no parameter's name begins so.
         """
         names = [name for name in self.mean if name.startswith(prefix)]
+        if not names:
+            raise ValueError(
+                f"prefix: expected the beginning of a parameter's name, {list(self.mean)}; got "
+                f"{prefix!r}."
+            )
         mean = torch.cat([self.mean[name].abs().flatten() for name in names])
         deviation = torch.cat([self.deviation[name].flatten() for name in names])
         return (mean / deviation)[deviation > 0]

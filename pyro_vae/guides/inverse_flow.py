@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution, Transform
 
-from pyro_vae.distributions import jacobian
+from pyro_vae.distributions import forget_samples, jacobian
 from pyro_vae.guides._guide import Capabilities, Guide
 
 __all__ = ["InverseFlowGuide"]
@@ -17,7 +18,8 @@ class InverseFlowGuide(Guide):
 
     With the decoder mean f(z), decoder variance ε² and prior N(0, I), minus the ELBO tends to the
     negative log-likelihood of the flow f itself as ε → 0 (eq. 29–32): a VAE with a full posterior
-    covariance can do what a normalising flow can. Whole Jacobians are taken: for a few latents.
+    covariance can do what a normalising flow can. (Eq. 30 as printed lacks a factor ½ before its
+    log-determinant; 31 and 32 have it.) Whole Jacobians are taken: for a few latents.
 
     Args:
         f: an invertible transform, latents to data, of the same size; one with parameters, or a
@@ -42,7 +44,12 @@ class InverseFlowGuide(Guide):
             raise ValueError(f"epsilon: expected a positive, finite number; got {epsilon}.")
         self.f, self.epsilon = f, epsilon
 
+    def __getstate__(self) -> dict[str, Any]:
+        forget_samples(self)
+        return super().__getstate__()
+
     def posterior(self, x: Tensor) -> Distribution:
+        forget_samples(self)
         mean = self.f.inv(x)
         j = jacobian(self.f, mean)
         return dist.MultivariateNormal(mean, precision_matrix=j.mT @ j / self.epsilon**2)

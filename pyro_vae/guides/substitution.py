@@ -17,7 +17,8 @@ class SubstitutionGuide(Guide):
     .. math:: \\log q(z|x) = \\log p(ε) - \\log |\\det ∂g(x, ε)/∂ε|
 
     the Jacobian by automatic differentiation, n backward passes of g for n latents: for small n.
-    Source: Kingma and Welling (2014), section 2.4; the substitution rule.
+    Source: Kingma and Welling (2014), section 2.4; the substitution rule. (Lecture notes that write
+    − log|det|⁻¹ have the sign of the last term wrong: a g that stretches thins the density.)
 
     Args:
         g: a module, called with x [..., batch, *event] and ε [..., batch, latent], that gives

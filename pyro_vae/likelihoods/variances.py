@@ -136,7 +136,7 @@ class OptimalVariance(Variance):
 
     def __init__(self) -> None:
         super().__init__()
-        self.squared_error = EstimatedMean((), "OptimalVariance's σ²")
+        self.squared_error = EstimatedMean((), "OptimalVariance's σ²", of_samples=True)
 
     def forward(self) -> Tensor:
         return self.squared_error.population()

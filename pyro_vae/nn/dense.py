@@ -17,7 +17,8 @@ class DenseBlock(nn.Module):
 
     .. math:: h_i = a(W_i [x, h_1, …, h_{i-1}] + b_i)
 
-    (Huang et al., 2017), the network of Yu, section 6: depth 6, growth 1024, weight norm.
+    (Huang et al., 2017). The network of Yu, section 6, has depth 6, growth 1024 and weight norm,
+    there on the last layer as well.
 
     Args:
         in_features: the size of the input's last dimension.

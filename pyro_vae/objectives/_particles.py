@@ -15,7 +15,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from pyro_vae._errors import PairError
@@ -111,11 +111,11 @@ class Particles:
         owes to an earlier one comes in by dz/dφ.
         """
         samples = [(s.value, s.drawn) for s in self.latents if s.drawn is not None]
-        direct = torch.autograd.grad(target, [leaf for leaf, _ in samples], retain_graph=True)
+        direct = _gradients(target, [leaf for leaf, _ in samples])
         along = target.new_zeros(())
         for (leaf, drawn), gradient in zip(reversed(samples), reversed(direct), strict=True):
-            gradient = gradient + _gradient(along, leaf)
-            along = along + (gradient.detach() * drawn).sum()
+            (more,) = _gradients(along, [leaf])
+            along = along + ((gradient + more).detach() * drawn).sum()
         return along
 
     def terms(self) -> dict[str, PerParticle]:
@@ -243,7 +243,12 @@ class _Layout:
         )
 
     def log_prob(self, site: Site) -> Tensor:
-        return self.per_datum(site, site["fn"].log_prob(site["value"]))
+        try:
+            log_prob = site["fn"].log_prob(site["value"])
+        except ValueError as error:
+            _check_value(site, error)
+            raise
+        return self.per_datum(site, log_prob)
 
     def scale(self, site: Site) -> Any:
         return 1.0 if self.even else site["scale"]
@@ -273,12 +278,42 @@ def _check_pair(model: dict[str, Site], guide: dict[str, Site]) -> None:
             f"model: expected every site the guide samples; got none for {sorted(not_in_model)}. "
             "Sample them in the model, or mark them infer={'is_auxiliary': True} in the guide."
         )
+    for name in latent:
+        _check_supports(name, guide[name]["fn"], model[name]["fn"])
     for name, site in (model | guide).items():
         if site["infer"].get("enumerate"):
             raise PairError(
                 f"site {name!r}: expected no enumeration; got infer={{'enumerate': …}}. Take "
                 "pyro.infer.TraceEnum_ELBO, which sums over discrete sites."
             )
+
+
+def _check_supports(name: str, q: Distribution, p: Distribution) -> None:
+    """A density on the simplex is one of n − 1 coordinates: no ratio to one of n means anything."""
+    if _on_simplex(q) != _on_simplex(p):
+        raise PairError(
+            f"site {name!r}: expected prior and guide both on the simplex, or neither; got {p} and "
+            f"{q}. Take a Dirichlet prior (FixedPrior) beside a Dirichlet guide."
+        )
+
+
+def _check_value(site: Site, error: ValueError) -> None:
+    """``PairError`` for a latent that the guide drew off the prior's support."""
+    p = site["fn"]
+    if site["is_observed"] or bool(p.support.check(site["value"]).all()):
+        return
+    raise PairError(
+        f"site {site['name']!r}: expected samples of the guide on the prior's support, "
+        f"{p.support}; got others. Give the guide a family on that support, such as GammaGuide for "
+        "positive latents, or another prior."
+    ) from error
+
+
+def _on_simplex(distribution: Distribution) -> bool:
+    try:
+        return isinstance(distribution.support, type(constraints.simplex))
+    except NotImplementedError:  # a distribution that does not say
+        return False
 
 
 def _plates(site: Site) -> dict[int, str]:
@@ -308,12 +343,15 @@ def _equal(one: Any, other: Any, recording: bool) -> bool:
     return bool(torch.as_tensor(one == other).all())
 
 
-def _gradient(of: Tensor, leaf: Tensor) -> Tensor | float:
-    """d of / d leaf, zero where there is no way from one to the other."""
-    if not of.requires_grad:
-        return 0.0
-    (found,) = torch.autograd.grad(of, leaf, retain_graph=True, allow_unused=True)
-    return 0.0 if found is None else found
+def _gradients(of: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+    """d of / d leaf of each, zero where there is no way from one to the other."""
+    if not (of.requires_grad and leaves):
+        return [torch.zeros_like(leaf) for leaf in leaves]
+    found = torch.autograd.grad(of, leaves, retain_graph=True, allow_unused=True)
+    return [
+        torch.zeros_like(leaf) if one is None else one
+        for leaf, one in zip(leaves, found, strict=True)
+    ]
 
 
 def _total(terms: Iterable[Any]) -> Any:

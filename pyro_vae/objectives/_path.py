@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
+
+from torch.distributions import Distribution, Uniform
 
 from pyro_vae._errors import PairError
 from pyro_vae._shapes import PerDatum, PerParticle
@@ -33,6 +36,12 @@ class PathObjective(Objective):
                 f"{type(self).__name__}: expected a reparameterised sample at every latent site; "
                 f"got none at {_without_rsample(particles)}. Use ELBO or IWAE."
             )
+        if moving := _with_moving_support(particles):
+            raise PairError(
+                f"{type(self).__name__}: expected posteriors whose support does not move with the "
+                f"guide's parameters; got an interval at {moving}, whose ends the score function "
+                "left out here would have to follow. Use ELBO or IWAE."
+            )
         of_model, of_guide = self.weights(particles)
         along = particles.along_samples((of_guide * particles.log_weight).sum())
         # The second is one number for the batch: only the sum over the batch is differentiated.
@@ -41,3 +50,14 @@ class PathObjective(Objective):
 
 def _without_rsample(particles: Particles) -> list[str]:
     return [site.name for site in particles.latents if not site.q.has_rsample]
+
+
+def _with_moving_support(particles: Particles) -> list[str]:
+    """Sites of uniform noise: E[∇ log q] is not zero where the ends of an interval move."""
+    return [site.name for site in particles.latents if isinstance(_innermost(site.q), Uniform)]
+
+
+def _innermost(q: Any) -> Distribution:
+    while hasattr(q, "base_dist"):
+        q = q.base_dist
+    return q

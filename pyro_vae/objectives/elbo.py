@@ -28,8 +28,11 @@ class ELBO(Objective):
             the same order in model and guide.
         beta: the weight β of the KL in the gradient (Higgins et al., 2017); may be changed between
             steps, to anneal.
-        free_bits: λ, in **nats** a latent dimension: the gradient of a dimension's KL, averaged
-            over the batch, is dropped where that average is below λ (Kingma et al., 2016, eq. 15).
+        free_bits: λ, in **nats** a latent dimension (a bit is log 2): the gradient of a
+            dimension's KL, averaged over the batch, is dropped where that average is below λ
+            (Kingma et al., 2016, eq. 15).
+        free_each_datum: compare each datum's own KL with λ in place of the batch's average, as the
+            notebook of Yu, section 6, does (its λ is 0.05 bits).
         max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
 
     Raises:
@@ -52,15 +55,19 @@ class ELBO(Objective):
         analytic_kl: bool = False,
         beta: float | Tensor = 1.0,
         free_bits: float = 0.0,
+        free_each_datum: bool = False,
         max_plate_nesting: int = 1,
     ) -> None:
         super().__init__(num_particles, max_plate_nesting=max_plate_nesting)
         if free_bits < 0 or beta < 0:
             raise ValueError(f"beta, free_bits: expected ≥ 0; got {beta}, {free_bits}.")
-        self.analytic_kl, self.beta, self.free_bits = analytic_kl, beta, free_bits
+        self.analytic_kl, self.beta = analytic_kl, beta
+        self.free_bits, self.free_each_datum = free_bits, free_each_datum
 
     def settings(self) -> dict[str, Any]:
         own = {"analytic_kl": self.analytic_kl, "beta": self.beta, "free_bits": self.free_bits}
+        if self.free_bits:
+            own |= {"free_each_datum": self.free_each_datum}
         return super().settings() | own
 
     def bound(self, particles: Particles) -> PerDatum:
@@ -97,8 +104,10 @@ class ELBO(Objective):
 
     def _freed(self, site: LatentSite) -> PerParticle:
         per_dimension = _kl_per_dimension(site, self.analytic_kl)
-        average = per_dimension.flatten(0, -2).mean(0)
-        return site.per_datum((per_dimension * (average > self.free_bits)).sum(-1))
+        compared = per_dimension
+        if not self.free_each_datum:
+            compared = per_dimension.flatten(0, -2).mean(0)
+        return site.per_datum((per_dimension * (compared > self.free_bits)).sum(-1))
 
 
 def _check_order(particles: Particles) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pyro_vae._shapes import PerDatum
+import torch
+
+from pyro_vae._shapes import PerDatum, PerParticle
 from pyro_vae.objectives._objective import Objective
 from pyro_vae.objectives._particles import Particles
 from pyro_vae.objectives.iwae import check_even
@@ -48,8 +50,19 @@ class Renyi(Objective):
 
     def bound(self, particles: Particles) -> PerDatum:
         check_even(particles)
-        if self.alpha == 1:
-            return particles.log_weight.mean(0)
-        power = 1 - self.alpha
-        log_mean = (power * particles.log_weight).logsumexp(0) - math.log(self.num_particles)
+        return power_mean(particles.log_weight, 1 - self.alpha)
+
+
+def power_mean(log_weight: PerParticle, power: float) -> PerDatum:
+    """log of (mean over k of w_k^p)^(1/p), [batch]; of the geometric mean for p = 0."""
+    mean = log_weight.mean(0)
+    if power == 0:
+        return mean
+    log_mean = (power * log_weight).logsumexp(0) - math.log(len(log_weight))
+    if abs(power) > 0.1:
         return log_mean / power
+    # Near zero the logarithm is that of almost one: its digits are in expm1, where that is small.
+    exponent = power * (log_weight - mean)
+    small = exponent.abs().amax(0) < 1
+    near = torch.log1p(torch.expm1(exponent.clamp(-1, 1)).mean(0))
+    return torch.where(small, mean + near / power, log_mean / power)

@@ -19,14 +19,16 @@ class StickingTheLanding(PathObjective):
     zero. Unbiased, and without noise where the guide is exact. The same for K > 1 inside a
     logarithm would be biased: :class:`DReG` is what stands there.
 
-    Not for discrete latents, nor for guides that cannot score a given z.
+    Not for discrete latents, nor for guides that cannot score a given z, nor for uniform noise: the
+    score function's mean is zero only where the support stays.
 
     Args:
         num_particles: K, samples a datum, averaged.
         max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
 
     Raises:
-        PairError: when called on a pair with a latent site without a reparameterised sample.
+        PairError: when called on a pair with a latent site without a reparameterised sample, of
+            uniform noise, or that cannot score a given z.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()  # its guide is exact

@@ -32,7 +32,7 @@ class FixedPrior(Prior):
     """
 
     def __init__(self, family: Callable[..., Distribution], **parameters: Tensor | float) -> None:
-        tensors = {name: torch.as_tensor(value) for name, value in parameters.items()}
+        tensors = {name: _floating(value) for name, value in parameters.items()}
         found = _vector(family(**tensors))
         if found.batch_shape or len(found.event_shape) != 1:
             raise ShapeError(
@@ -47,6 +47,11 @@ class FixedPrior(Prior):
 
     def forward(self) -> Distribution:
         return _vector(self._family(**{name: getattr(self, name) for name in self._names}))
+
+
+def _floating(value: Tensor | float) -> Tensor:
+    tensor = torch.as_tensor(value)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def _vector(distribution: Any) -> Distribution:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch.distributions import Distribution, Transform
 
 from pyro_vae.distributions import Flow
@@ -22,7 +23,8 @@ class FlowPrior(Prior):
             score fast that way.
 
     Raises:
-        ValueError: a transform without inverse, which no prior can be made of.
+        ValueError: a transform without inverse, conditional, or of another size: no prior can be
+            made of it.
 
     >>> import torch
     >>> from pyro.distributions.transforms import affine_coupling
@@ -43,6 +45,19 @@ class FlowPrior(Prior):
                 f"guide draws; got {[type(t).__name__ for t in transforms]}. Use affine or spline "
                 "ones."
             )
+
+        self._check(transforms)
+
+    def _check(self, transforms: Sequence[object]) -> None:
+        """Score one latent: what is conditional, or of another size, is found here."""
+        try:
+            with torch.no_grad():
+                self().log_prob(torch.zeros(self.latent_dim))
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"transforms: expected ones that take {self.latent_dim} latents and no context; "
+                f"got {[type(t).__name__ for t in transforms]}, of which one fails: {error}."
+            ) from error
 
     def forward(self) -> Distribution:
         return self.flow.distribution(self.base())

@@ -6,6 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyro_vae._errors import ShapeError
 from pyro_vae.priors._prior import Prior
 
 __all__ = ["VampPrior"]
@@ -22,7 +23,11 @@ class VampPrior(Prior):
     Args:
         guide: the guide of the VAE this prior goes into; its ``posterior`` must score a given z.
         pseudo_inputs: where u starts, [K, *event]: data, or noise like them.
-        to_data: brings u to the data's range, such as ``torch.nn.Sigmoid()``; none by default.
+        to_data: brings u to the data's range, such as ``torch.nn.Sigmoid()``; none by default. u
+            starts as given, before it: of a sigmoid, at the logits of data.
+
+    Raises:
+        ShapeError: pseudo-inputs that are not several data.
 
     >>> import torch
     >>> from pyro_vae import NormalGuide
@@ -34,12 +39,22 @@ class VampPrior(Prior):
     _guide: Any
 
     def __init__(self, guide: Any, pseudo_inputs: Tensor, to_data: nn.Module | None = None) -> None:
+        if pseudo_inputs.dim() < 2:
+            raise ShapeError(
+                "VampPrior: expected pseudo-inputs of shape [K, *event], several data; got "
+                f"{list(pseudo_inputs.shape)}."
+            )
         posterior = guide.posterior(pseudo_inputs)
         super().__init__(posterior.event_shape[0])
         # Held without registering it: the guide's parameters are not the prior's.
         object.__setattr__(self, "_guide", guide)
         self.pseudo_inputs = nn.Parameter(pseudo_inputs.detach().clone())
         self.to_data = nn.Identity() if to_data is None else to_data
+
+    @property
+    def guide(self) -> Any:
+        """The guide whose posteriors it is made of."""
+        return self._guide
 
     def _apply(self, function: Any, recurse: bool = True) -> VampPrior:
         # Where this goes, the guide goes: their tensors meet.

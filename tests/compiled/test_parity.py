@@ -26,7 +26,7 @@ from tests.compiled.pairs import (
     trained,
     weights,
 )
-from tests.registry import DATA, GUIDES, LIKELIHOODS, OBJECTIVES, PRIORS
+from tests.registry import DATA, GUIDES, LIKELIHOODS, OBJECTIVES, PRIORS, PRIORS_FOR_GUIDES
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -37,7 +37,8 @@ def registry_vae(
     guide: str = "NormalGuide",
     dtype: torch.dtype = torch.float32,
 ) -> VAE:
-    parts = {"prior": PRIORS[prior](), "likelihood": LIKELIHOODS[likelihood]()}
+    make_prior = PRIORS_FOR_GUIDES.get(guide, PRIORS[prior])
+    parts = {"prior": make_prior(), "likelihood": LIKELIHOODS[likelihood]()}
     return VAE(**parts, guide=GUIDES[guide]()).to(dtype)
 
 

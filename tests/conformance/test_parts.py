@@ -36,7 +36,16 @@ from pyro_vae.testing import (
     check_prior,
     linear_gaussian,
 )
-from tests.registry import DATA, ELSEWHERE, GUIDES, LATENT, LIKELIHOODS, OBJECTIVES, PRIORS
+from tests.registry import (
+    DATA,
+    ELSEWHERE,
+    GUIDES,
+    LATENT,
+    LIKELIHOODS,
+    OBJECTIVES,
+    PRIORS,
+    PRIORS_FOR_GUIDES,
+)
 
 MODULES: dict[str, Callable[[], nn.Module]] = {**PRIORS, **LIKELIHOODS, **GUIDES}
 
@@ -51,8 +60,9 @@ def data(count: int = 6) -> Tensor:
 
 def vae_with(part: nn.Module) -> VAE:
     """A VAE with the part given, the others ordinary."""
+    prior = PRIORS_FOR_GUIDES.get(type(part).__name__, PRIORS["StandardNormalPrior"])
     parts: dict[str, Any] = {
-        "prior": PRIORS["StandardNormalPrior"](),
+        "prior": prior(),
         "likelihood": LIKELIHOODS["BernoulliLikelihood"](),
         "guide": GUIDES["NormalGuide"](),
     }

@@ -18,13 +18,16 @@ from pyro_vae import (
     VAE,
     BernoulliLikelihood,
     ConstantNormalGuide,
+    FixedPrior,
     FixedVariance,
     FloatingPrior,
+    NonFiniteError,
     NormalGuide,
     NormalLikelihood,
     OptimalVariance,
     PairError,
     StandardNormalPrior,
+    UniformGuide,
     update_statistics,
 )
 from pyro_vae.evaluation import (
@@ -124,6 +127,37 @@ def test_one_sample_has_no_error_and_is_refused() -> None:
 
 
 # --- terms of the bound ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bias", "term"),
+    [(float("nan"), r"log p\(x"), (float("inf"), r"log p\(x"), (1e200, r"log p\(x")],
+)
+def test_a_log_weight_that_is_not_finite_names_datum_and_term(bias: float, term: str) -> None:
+    pair = exact_pair()
+    with torch.no_grad():
+        pair.likelihood.decoder.bias.fill_(bias)
+    with pyro.validation_enabled(False), pytest.raises(NonFiniteError, match=r"datum 0 .*log p\(x"):
+        log_evidence(pair.model, pair.guide, pair.x, num_samples=5)
+
+
+def test_some_samples_of_no_weight_are_no_error() -> None:
+    """A prior on [0, 1]² and a guide beyond it: the weights there are zero."""
+    pair = exact_pair()
+    low = torch.zeros(2)
+    prior = FixedPrior(pyro.distributions.Uniform, low=low, high=1.0)
+    wide = UniformGuide(nn.Linear(5, 4))
+    with torch.no_grad():
+        wide.encoder.weight.zero_()
+        wide.encoder.bias.copy_(torch.tensor([0.5, 0.5, 1.0, 1.0]))
+    vae = VAE(prior=prior, likelihood=pair.likelihood, guide=wide).double()
+    grid = (torch.arange(200) + 0.5) / 200
+    z = torch.cartesian_prod(grid, grid)
+    exact = vae.likelihood(z[:, None]).log_prob(pair.x).exp().mean(0).log()
+    with pyro.validation_enabled(False):
+        found = log_evidence(vae.model, vae.guide, pair.x, num_samples=20_000)
+    # 20 data at 5 standard errors: a false alarm once in 10⁵.
+    assert ((found.value - exact).abs() < 5 * found.error + 1e-3).all()
 
 
 def test_the_terms_of_the_bound_are_those_of_the_linear_gaussian() -> None:

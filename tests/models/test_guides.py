@@ -19,8 +19,10 @@ from pyro_vae import (
     BernoulliLikelihood,
     DReG,
     FlowGuide,
+    FlowPrior,
     FullCovarianceGuide,
     Guide,
+    InverseFlowGuide,
     LogisticGuide,
     NormalGuide,
     PairError,
@@ -31,7 +33,7 @@ from pyro_vae import (
     UniformGuide,
 )
 from pyro_vae.distributions import Flip
-from pyro_vae.evaluation import posterior_moments
+from pyro_vae.evaluation import active_units, posterior_moments, reconstruction_error
 from tests.models.goodness import check_plane
 from tests.registry import DATA, GUIDES, LATENT, PRIORS, Cubic, encoder
 
@@ -65,6 +67,22 @@ def test_capabilities_are_what_it_can_do(make: Callable[[], Guide]) -> None:
                 attempt()
 
 
+@over_guides
+def test_a_closed_kl_is_that_of_samples(make: Callable[[], Guide]) -> None:
+    torch.manual_seed(0)
+    guide = make().double()
+    if not guide.capabilities.closed_form_kl:
+        pytest.skip("has none, and says so")
+    p = PRIORS["StandardNormalPrior"]().double()()
+    with torch.no_grad():
+        q = guide.posterior(some_data())
+        z = q.sample((100_000,))
+        sampled = q.log_prob(z) - p.log_prob(z)
+        found = torch.distributions.kl_divergence(q, p.expand((1,)))
+    # 5 standard errors for each of some ten guides: a false alarm once in 10⁵.
+    assert (sampled.mean(0) - found).abs() < 5 * sampled.std(0) / len(z) ** 0.5 + 1e-9
+
+
 ON_THE_PLANE = sorted(
     GUIDES.keys() - {
         "DirichletGuide",  # on a line of the plane
@@ -90,6 +108,24 @@ def test_samples_are_from_the_density_which_integrates_to_one(name: str) -> None
         assert tail < 1e-3
         bound = min(width, 12.0)
         check_plane(q.log_prob, samples[inside], -bound, bound)
+
+
+@pytest.mark.parametrize("name", ["FlowGuide, planar", "SubstitutionGuide"])
+def test_what_scores_its_own_samples_only_has_densities_that_integrate_to_one(name: str) -> None:
+    """E_q[h(z)/q(z)] = ∫h = 1 for any density h within q's reach."""
+    torch.manual_seed(0)
+    guide = GUIDES[name]().double()
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter.mul_(1.2)
+        q = guide.posterior(some_data().expand(100_000, -1))
+        z = q.sample()
+        h = dist.Normal(z.mean(0), 0.7 * z.std(0)).to_event(1)
+        ratio = (h.log_prob(z) - q.log_prob(z)).exp()
+    # 5 standard errors, which are below 0.01: a false alarm once in 10⁶.
+    error = ratio.std() / len(z) ** 0.5
+    assert error < 0.01
+    assert abs(ratio.mean() - 1) < 5 * error
 
 
 @pytest.mark.parametrize(
@@ -280,6 +316,76 @@ def test_moments_and_reconstructions_of_a_flow_are_those_of_samples() -> None:
     assert ((mean - exact).abs() < 5 * scale / 1000**0.5).all()
     assert ((variance / scale**2 - 1).abs() < 5 * (2 / 1000) ** 0.5).all()
     assert torch.allclose(vae.reconstruct(x), vae.decode(exact), atol=0.1)
+
+
+def test_a_flow_knows_its_new_weights_for_a_latent_it_has_seen() -> None:
+    """Pyro's transforms remember their last input by the tensor itself."""
+    torch.manual_seed(0)
+    prior, z = FlowPrior(2, [transforms.affine_coupling(2, [6])]), torch.randn(4, 2)
+    before = prior().log_prob(z)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter += 0.5
+    torch.testing.assert_close(prior().log_prob(z), prior().log_prob(z.clone()))
+    assert not torch.allclose(before, prior().log_prob(z))
+    for _ in range(2):
+        prior().log_prob(z).sum().backward()
+
+
+def test_an_inverse_flow_knows_its_new_weights_for_data_it_has_seen_and_can_be_copied() -> None:
+    torch.manual_seed(0)
+    guide, x = InverseFlowGuide(transforms.affine_coupling(2, [6]), 0.1), torch.randn(4, 2)
+    guide.posterior(x)
+    with torch.no_grad():
+        for parameter in guide.parameters():
+            parameter += 0.5
+    torch.testing.assert_close(guide.posterior(x).mean, guide.posterior(x.clone()).mean)
+    copied = copy.deepcopy(guide)
+    torch.testing.assert_close(guide.posterior(x).mean, copied.posterior(x).mean)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: transforms.conditional_neural_autoregressive(LATENT, DATA, [8]),
+        lambda: dist.conditional.ConditionalComposeTransformModule(
+            [transforms.conditional_planar(LATENT, DATA, [4])]
+        ),
+    ],
+    ids=["neural autoregressive", "planar inside"],
+)
+def test_what_has_no_inverse_says_so_wherever_it_is(make: Callable[[], nn.Module]) -> None:
+    guide = FlowGuide(NormalGuide(encoder(2 * LATENT)), [make()])
+    assert not guide.capabilities.scores_given
+    vae, x = vae_with(guide), some_data(4).float()
+    assert ELBO().loss(vae.model, vae.guide, x) > 0
+    with pytest.raises(PairError, match="expected a sample of its own"):
+        DReG(3).differentiable_loss(vae.model, vae.guide, x)
+
+
+def test_a_flow_may_stand_on_a_substitution_or_a_flow() -> None:
+    flow = transforms.conditional_affine_autoregressive(LATENT, DATA, [8])
+    for base in (
+        SubstitutionGuide(Cubic(), StandardNormalPrior(LATENT)),
+        FLOWS["FlowGuide, IAF"](),
+    ):
+        vae = vae_with(FlowGuide(base, [flow]))
+        assert ELBO().loss(vae.model, vae.guide, some_data(4).float()) > 0
+
+
+@pytest.mark.parametrize("name", ["FlowGuide, planar", "SubstitutionGuide"])
+def test_reconstructions_of_posteriors_without_a_mean_are_at_that_of_draws(name: str) -> None:
+    vae, x = vae_with(GUIDES[name]()), some_data(4).float()
+    expected = (x - vae.reconstruct(x)).square().mean(1)
+    torch.testing.assert_close(
+        reconstruction_error(vae.model, vae.guide, x), expected, rtol=0.1, atol=0.02
+    )
+
+
+def test_a_posterior_without_a_mean_is_refused_by_name() -> None:
+    guide, x = StudentTGuide(encoder(4), 1.0), some_data(4).float()
+    with pytest.raises(PairError, match=r"posterior: expected one with a mean.*Student-t"):
+        active_units(guide, x)
 
 
 # -- substitution ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pyro_vae import (
     VAE,
     BernoulliLikelihood,
     FixedPrior,
+    FlowGuide,
     FlowPrior,
     GammaGuide,
     MixturePrior,
@@ -134,3 +135,32 @@ def test_a_gamma_guide_with_a_gamma_prior_has_a_closed_kl() -> None:
 def test_a_mixture_needs_a_component(count: int) -> None:
     with pytest.raises(ValueError, match=f"num_components: expected ≥ 1; got {count}"):
         MixturePrior(2, count)
+
+
+def test_a_vamp_prior_may_be_of_flows() -> None:
+    """Each component is the guide's posterior at one input."""
+    torch.manual_seed(0)
+    flow = transforms.conditional_affine_autoregressive(2, 4, [8])
+    guide = FlowGuide(NormalGuide(nn.Linear(4, 4)), [flow])
+    prior, z = VampPrior(guide, torch.rand(3, 4)), torch.randn(5, 2)
+    each = [guide.posterior(u.expand(5, 4)).log_prob(z) for u in prior.pseudo_inputs]
+    expected = torch.stack(each).logsumexp(0) - math.log(3)
+    torch.testing.assert_close(prior().log_prob(z), expected)
+
+
+def test_a_vamp_prior_of_another_guide_is_refused() -> None:
+    guide, other = NormalGuide(nn.Linear(4, 4)), NormalGuide(nn.Linear(4, 4))
+    prior = VampPrior(other, torch.rand(3, 4))
+    with pytest.raises(ValueError, match="VAE's own guide"):
+        VAE(prior=prior, likelihood=BernoulliLikelihood(nn.Linear(2, 4)), guide=guide)
+
+
+def test_one_pseudo_input_that_is_no_batch_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"pseudo-inputs of shape \[K, \*event\]"):
+        VampPrior(NormalGuide(nn.Linear(4, 4)), torch.rand(4))
+
+
+def test_whole_numbers_may_be_the_parameters_of_a_fixed_prior() -> None:
+    prior = FixedPrior(dist.Gamma, concentration=torch.tensor([1, 2]), rate=1)
+    expected = dist.Gamma(torch.tensor([1.0, 2.0]), 1.0).log_prob(torch.tensor(0.5)).sum()
+    torch.testing.assert_close(prior().log_prob(torch.full((2,), 0.5)), expected)

@@ -12,7 +12,18 @@ import torch
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 
-from pyro_vae import BILBO, ELBO, IWAE, FloatingPriorELBO, PairError
+from pyro_vae import (
+    BILBO,
+    ELBO,
+    IWAE,
+    MIWAE,
+    DReG,
+    FloatingPriorELBO,
+    Objective,
+    PairError,
+    Renyi,
+    StickingTheLanding,
+)
 from pyro_vae.objectives import run_particles
 from tests.objectives.pairs import (
     assert_same,
@@ -27,7 +38,21 @@ from tests.objectives.pairs import (
 pytestmark = pytest.mark.usefixtures("float64")
 
 BOUNDS = pytest.mark.parametrize(
-    "objective", [ELBO(6), ELBO(6, analytic_kl=True), IWAE(6)], ids=["elbo", "analytic", "iwae"]
+    "objective",
+    [
+        ELBO(6),
+        ELBO(6, analytic_kl=True),
+        IWAE(6),
+        MIWAE(6, num_groups=2),
+        Renyi(6, alpha=0.5),
+        Renyi(6, alpha=2.0),
+        DReG(6),
+        StickingTheLanding(6),
+    ],
+    ids=repr,
+)
+WEIGHTED = pytest.mark.parametrize(
+    "objective", [IWAE(4), MIWAE(4, num_groups=2), Renyi(4, alpha=0.5), DReG(4)], ids=repr
 )
 
 
@@ -44,7 +69,7 @@ def stock(cls: type, particles: int, nesting: int = 1, **options: float) -> pyro
 
 
 @BOUNDS
-def test_a_subsampled_loss_is_n_over_b_times_the_sum_over_its_data(objective: ELBO | IWAE) -> None:
+def test_a_subsampled_loss_is_n_over_b_times_the_sum_over_its_data(objective: Objective) -> None:
     x, index = torch.randn(12), torch.tensor([1, 4, 9])
     value, gradients = value_and_gradients(objective, *scalar_pair(index=index), x)
     alone, alone_gradients = value_and_gradients(objective, *scalar_pair(), x[index])
@@ -95,7 +120,7 @@ def test_poutine_scale_multiplies_the_bound() -> None:
 
 @BOUNDS
 def test_masked_data_count_nothing_and_the_others_are_as_without_them(
-    objective: ELBO | IWAE,
+    objective: Objective,
 ) -> None:
     x, observed = torch.randn(7), torch.tensor([True, True, False, True, False, True, True])
     bound = objective.bound(objective.particles(*scalar_pair(observed=observed), x))
@@ -144,15 +169,23 @@ def test_elbo_with_a_global_site_is_trace_elbo(particles: int, index: torch.Tens
     assert_same(ELBO(particles), stock(Trace_ELBO, particles), *pair, torch.randn(6))
 
 
-def test_iwae_with_a_global_site_takes_the_batch_as_one_datum() -> None:
+def test_iwae_with_a_global_site_is_renyi_elbo() -> None:
     pair, x = global_pair(), torch.randn(6)
-    assert IWAE(4).bound(IWAE(4).particles(*pair, x)).shape == (1,)
     assert_same(IWAE(4), stock(RenyiELBO, 4, alpha=0), *pair, x)
 
 
-def test_iwae_with_a_global_site_beside_a_subsample_is_refused_with_the_reason() -> None:
+@WEIGHTED
+def test_weights_with_a_global_site_beside_a_subsample_are_refused_with_the_reason(
+    objective: Objective,
+) -> None:
     with pytest.raises(PairError, match="subsampled plate beside a site outside it"):
-        IWAE(4).loss(*global_pair(index=torch.tensor([0, 3])), torch.randn(6))
+        objective.loss(*global_pair(index=torch.tensor([0, 3])), torch.randn(6))
+
+
+@WEIGHTED
+def test_weights_with_a_global_site_take_the_batch_as_one_datum(objective: Objective) -> None:
+    pair, x = global_pair(), torch.randn(6)
+    assert objective.bound(objective.particles(*pair, x)).shape == (1,)
 
 
 # --- several latents ----------------------------------------------------------------------------

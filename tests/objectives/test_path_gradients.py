@@ -120,7 +120,7 @@ def test_plain_functions_with_pyro_param_do_too(objective: Objective) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
-def test_a_subsampled_plate_scales_the_gradient_as_it_scales_the_loss() -> None:
+def test_a_scale_multiplies_the_gradient_as_it_multiplies_the_loss() -> None:
     pair = linear_gaussian(orthogonal=False, dtype=torch.float64)
 
     def scaled(program: Any) -> Any:
@@ -148,6 +148,13 @@ def test_a_discrete_latent_is_refused_by_name(objective: Objective) -> None:
 
     with pytest.raises(PairError, match=r"reparameterised sample .* got none at \['switch'\]"):
         objective.differentiable_loss(model, guide, torch.zeros(3))
+
+
+def test_a_prefix_that_is_no_parameters_is_refused() -> None:
+    pair = linear_gaussian()
+    found = gradient_snr(IWAE(2), pair.model, pair.guide, pair.x, num_gradients=2)
+    with pytest.raises(ValueError, match=r"prefix: expected the beginning.*got 'encoder'"):
+        found.ratio("encoder")
 
 
 def test_more_particles_drown_iwaes_guide_gradient_in_noise_and_raise_dregs() -> None:

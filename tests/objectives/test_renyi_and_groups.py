@@ -13,6 +13,7 @@ import torch
 from pyro.infer import RenyiELBO
 
 from pyro_vae import ELBO, IWAE, MIWAE, Objective, Renyi
+from pyro_vae.objectives.renyi import power_mean
 from pyro_vae.testing import linear_gaussian
 from tests.objectives.pairs import bernoulli_vae
 
@@ -54,6 +55,23 @@ def test_renyi_is_renyi_elbo(alpha: float) -> None:
         pyro.set_rng_seed(2)
         losses.append(objective.loss(vae.model, vae.guide, x))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6, -1e-4, -1e-6])
+def test_near_one_single_precision_is_enough(distance: float) -> None:
+    """log K over 1 − α would cancel to one digit; in double precision the same."""
+    log_weight = -7 + torch.randn(5, 200, dtype=torch.float64)
+    log_weight[:, 100:] *= 40  # and where the weights are far apart
+
+    def value_and_gradient(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weights = weights.clone().requires_grad_()
+        bound = power_mean(weights, distance)
+        return bound, torch.autograd.grad(bound.sum(), weights)[0]
+
+    found, gradient = value_and_gradient(log_weight.float())
+    exact, exact_gradient = value_and_gradient(log_weight)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=1e-4, atol=1e-5)
 
 
 def mean_bound(objective: Objective) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro
 import pytest
 import torch
@@ -111,6 +113,29 @@ def test_free_bits_are_nats_of_the_batchs_average_not_of_a_datum() -> None:
         )
         (gradient,) = torch.autograd.grad(loss, mean)
         assert bool((gradient == 0).all()) is free
+
+
+def test_free_bits_of_each_datum_are_those_of_yus_notebook() -> None:
+    """Σ_j relu(KL_j − λ) + λ of each datum: data and dimensions below λ have no gradient, whatever
+    the average."""
+    mean = torch.tensor([[1.5, 0.1], [0.0, 0.9], [0.2, 0.0]], requires_grad=True)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", 3, dim=-1):
+            pyro.sample("z", pyro.distributions.Normal(mean, 1.0).to_event(1))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", 3, dim=-1):
+            pyro.sample("z", pyro.distributions.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", pyro.distributions.Normal(0.0, 1.0), obs=x)
+
+    limit = 0.05 * math.log(2)
+    elbo = ELBO(analytic_kl=True, free_bits=limit, free_each_datum=True)
+    (found,) = torch.autograd.grad(elbo.differentiable_loss(model, guide, torch.zeros(3)), mean)
+    kl = 0.5 * mean.square()
+    (expected,) = torch.autograd.grad((torch.relu(kl - limit) + limit).sum(), mean)
+    torch.testing.assert_close(found, expected)
+    assert (found != 0).sum() == 2
 
 
 def test_free_bits_need_factorised_distributions() -> None:
