@@ -2,8 +2,10 @@
 
 from pyro_vae.data import densities
 from pyro_vae.data._arrays import arrays
+from pyro_vae.data._celeba import celeba
 from pyro_vae.data._digits import digits
 from pyro_vae.data._errors import DataError
+from pyro_vae.data._frey import frey_faces
 from pyro_vae.data._mnist import mnist
 from pyro_vae.data.binarisation import Binarisation, Dynamic, Fixed, Grey, Threshold
 from pyro_vae.data.dataset import Dataset
@@ -20,6 +22,8 @@ __all__ = [
     "Threshold",
     "digits",
     "mnist",
+    "frey_faces",
+    "celeba",
     "arrays",
     "densities",
     "read_idx",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pyro_vae.data._errors import DataError, located, mismatch
 from pyro_vae.data.binarisation import GREY, Binarisation
-from pyro_vae.data.dataset import Dataset, check_fraction, divided
+from pyro_vae.data.dataset import Dataset, check_fraction, divided, shuffled
 from pyro_vae.data.examples import Examples
 
 _SAVE = "Save the numbers with numpy.save or numpy.savez."
@@ -227,17 +227,5 @@ def _split(
 ) -> tuple[Tensor, Tensor] | tuple[slice, slice]:
     """The rows to train on and to hold out: the two parts as given, or a shuffle of the one."""
     if len(sizes) == 1:
-        return _shuffled(sizes[0], test_fraction, seed)
+        return shuffled(sizes[0], test_fraction, seed)
     return slice(0, sizes[0]), slice(sizes[0], None)
-
-
-def _shuffled(size: int, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    held_out = max(1, round(size * test_fraction))
-    if held_out >= size:
-        raise mismatch(
-            f"examples for both parts of a split with test_fraction={test_fraction}",
-            f"{size} in all",
-            "Give more examples or another test_fraction.",
-        )
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    return order[:-held_out], order[-held_out:]

@@ -1,8 +1,7 @@
-"""Files from the network, each fetched once and never left half there."""
+"""Files from the network, each fetched once."""
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +9,9 @@ from urllib.request import urlopen
 
 from tqdm import tqdm
 
+from pyro_vae.data._files import written_whole
+
 TIMEOUT = 60.0  # seconds without a byte before giving up
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/pyro_vae`, or `~/.cache/pyro_vae`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "pyro_vae"
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], object]) -> None:
@@ -27,15 +22,9 @@ def fetch(url: str, path: Path, check: Callable[[Path], object]) -> None:
     Raises:
         OSError: when the network or the disk fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two processes that fetch the same file apart.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as partial:
         _copy(url, partial)
         check(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _copy(url: str, path: Path) -> None:

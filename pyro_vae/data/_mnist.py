@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.data._download import cache_folder, fetch
+from pyro_vae.data._download import fetch
 from pyro_vae.data._errors import located, mismatch
+from pyro_vae.data._files import cache_folder, find, folders_of, not_found
 from pyro_vae.data.binarisation import GREY, Binarisation
 from pyro_vae.data.dataset import Dataset, divided
 from pyro_vae.data.examples import Examples
@@ -97,7 +98,7 @@ def mnist(
     >>> mnist(binarisation=Dynamic())  # doctest: +SKIP
     Dataset('mnist', 60000 train + 10000 test of shape (784,), images 28×28, Dynamic(), cpu)
     """
-    folders = _folders(data_dir)
+    folders = folders_of("mnist", data_dir)
     allowed = download and data_dir is None
     images = _joined(TRAIN_IMAGES, TEST_IMAGES, folders, allowed)
     labels = _joined(TRAIN_LABELS, TEST_LABELS, folders, allowed)
@@ -107,17 +108,6 @@ def mnist(
     return divided("mnist", whole, slice(0, split), slice(split, None), (28, 28))
 
 
-def _folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
-    """Where to look, in order."""
-    if data_dir is not None:
-        roots = [Path(data_dir).expanduser()]
-    else:
-        set_by_user = os.environ.get("PYRO_VAE_DATA")
-        roots = [Path(set_by_user).expanduser()] if set_by_user else []
-        roots.append(cache_folder())
-    return [folder for root in roots for folder in (root, root / "mnist")]
-
-
 def _joined(train: Part, test: Part, folders: list[Path], allowed: bool) -> Tensor:
     """The training array followed by the test array, uint8."""
     both = [_read(part, folders, allowed) for part in (train, test)]
@@ -125,14 +115,9 @@ def _joined(train: Part, test: Part, folders: list[Path], allowed: bool) -> Tens
 
 
 def _read(part: Part, folders: list[Path], allowed: bool) -> np.ndarray:
-    path = _find(part, folders) or _fetched(part, folders, allowed)
+    path = find(folders, part.name, f"{part.name}.gz") or _fetched(part, folders, allowed)
     with located(path):
         return part.parse(read_content(path))
-
-
-def _find(part: Part, folders: list[Path]) -> Path | None:
-    candidates = (folder / (part.name + end) for folder in folders for end in ("", ".gz"))
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _fetched(part: Part, folders: list[Path], allowed: bool) -> Path:
@@ -150,11 +135,12 @@ def _fetched(part: Part, folders: list[Path], allowed: bool) -> Path:
 
 
 def _not_found(part: Part, folders: list[Path], got: str) -> FileNotFoundError:
-    places = ", ".join(f"{folder}{'' if folder.is_dir() else ' (no folder)'}" for folder in folders)
-    return FileNotFoundError(
-        f"MNIST: expected {part.name} or {part.name}.gz in one of {places}; got {got}. "
+    return not_found(
+        f"MNIST: expected {part.name} or {part.name}.gz",
+        folders,
         "Set PYRO_VAE_DATA to the folder that holds the files, pass it as data_dir= (--data-dir), "
-        "or connect to the network and leave data_dir out to have them downloaded."
+        "or connect to the network and leave data_dir out to have them downloaded.",
+        got,
     )
 
 

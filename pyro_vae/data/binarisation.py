@@ -19,7 +19,8 @@ from pyro_vae.data._errors import mismatch
 class Binarisation(ABC):
     """What is done to the values of examples: once when they are made, and again at each use.
 
-    Values keep their shape, dtype and device in both steps.
+    Values keep their shape and device in both steps, and their dtype, except that stored values may
+    be bytes (uint8), which stand for byte / 255 (`as_floats`): `draw` gives floats in any case.
     """
 
     @abstractmethod
@@ -33,19 +34,21 @@ class Binarisation(ABC):
 
 @dataclass(frozen=True)
 class Grey(Binarisation):
-    """The values as they are, on any support.
+    """The values as they are, on any support; bytes stay bytes until they are drawn.
 
     >>> import torch
     >>> from pyro_vae.data import Grey
     >>> Grey().draw(torch.tensor([0.25, 3.0]))
     tensor([0.2500, 3.0000])
+    >>> Grey().draw(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
     """
 
     def prepare(self, values: Tensor) -> Tensor:
         return values
 
     def draw(self, values: Tensor) -> Tensor:
-        return values
+        return as_floats(values)
 
 
 # The default of the loaders: one immutable object that all of them share.
@@ -79,7 +82,7 @@ class Dynamic(Binarisation):
         return _unit_interval(values, self)
 
     def draw(self, values: Tensor) -> Tensor:
-        return torch.bernoulli(values)
+        return torch.bernoulli(as_floats(values))
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Fixed(Binarisation):
 
     The draw has a generator of its own on the CPU: the same `seed` gives the same images on every
     device and leaves torch's global random state alone. It is a draw of this library, not the
-    published fixed binarisation of MNIST.
+    published fixed binarisation of MNIST. Bytes become float32.
 
     Raises:
         DataError: in `prepare`, when a value is outside [0, 1].
@@ -102,7 +105,7 @@ class Fixed(Binarisation):
     seed: int = 0
 
     def prepare(self, values: Tensor) -> Tensor:
-        probabilities = _unit_interval(values, self).cpu()
+        probabilities = as_floats(_unit_interval(values, self)).cpu()
         generator = torch.Generator().manual_seed(self.seed + _APART)
         return torch.bernoulli(probabilities, generator=generator).to(values.device)
 
@@ -113,6 +116,8 @@ class Fixed(Binarisation):
 @dataclass(frozen=True)
 class Threshold(Binarisation):
     """One where the grey value is above `level`, zero elsewhere; `level` itself gives zero.
+
+    Bytes become float32.
 
     Raises:
         ValueError: when `level` is outside [0, 1), where every image would be blank.
@@ -134,14 +139,22 @@ class Threshold(Binarisation):
             )
 
     def prepare(self, values: Tensor) -> Tensor:
-        return (_unit_interval(values, self) > self.level).to(values.dtype)
+        grey = as_floats(_unit_interval(values, self))
+        return (grey > self.level).to(grey.dtype)
 
     def draw(self, values: Tensor) -> Tensor:
         return values
 
 
+def as_floats(values: Tensor) -> Tensor:
+    """Bytes (uint8) as float32 in [0, 1], byte / 255; floating values as they are."""
+    return values.to(torch.float32) / 255 if values.dtype == torch.uint8 else values
+
+
 def _unit_interval(values: Tensor, binarisation: Binarisation) -> Tensor:
-    """The values, once checked to be probabilities."""
+    """The values, once checked to be probabilities, as every byte is."""
+    if values.dtype == torch.uint8:
+        return values
     low, high = (bound.item() for bound in values.aminmax())
     if low < 0 or high > 1:
         raise mismatch(

@@ -78,6 +78,23 @@ def check_fraction(test_fraction: float) -> None:
         )
 
 
+def shuffled(size: int, test_fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The rows to train on and the rows to hold out, shuffled by `seed`: at least one of each.
+
+    Raises:
+        DataError: when `test_fraction` leaves nothing to train on.
+    """
+    held_out = max(1, round(size * test_fraction))
+    if held_out >= size:
+        raise mismatch(
+            f"examples for both parts of a split with test_fraction={test_fraction}",
+            f"{size} in all",
+            "Give more examples or another test_fraction.",
+        )
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    return order[:-held_out], order[-held_out:]
+
+
 def _check_events(train: torch.Size, test: torch.Size) -> None:
     if train != test:
         raise mismatch(

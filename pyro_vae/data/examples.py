@@ -18,15 +18,17 @@ class Examples:
     `dataclasses.replace(examples, binarisation=...)` gives the same examples binarised otherwise.
 
     Args:
-        values: float32 `[N, *event]` on any device; another floating dtype is kept. Once made,
-            `values` holds what `binarisation.prepare` gave for it.
+        values: float32 `[N, *event]` on any device; another floating dtype is kept. Bytes (uint8)
+            stay bytes, in a quarter of the memory: `batch` gives them as float32 in [0, 1], byte /
+            255. Once made, `values` holds what `binarisation.prepare` gave for it.
         labels: int64 `[N]` on the same device, or None.
         binarisation: how grey values become zeros and ones; by default they stay as they are.
         prepared: the values went through `binarisation.prepare` already.
 
     Raises:
-        DataError: when there is no example, when the values are not floating or not finite, when
-            they are off the support of the binarisation, or when the labels do not fit the values.
+        DataError: when there is no example, when the values are neither bytes nor floating, when
+            they are not finite or off the support of the binarisation, or when the labels do not
+            fit the values.
 
     >>> import torch
     >>> from pyro_vae.data import Examples, Threshold
@@ -73,7 +75,7 @@ class Examples:
     def batch(self, index: Tensor | slice) -> Tensor:
         """The values `[batch, *event]` at `index`, gathered where they live and drawn for this use.
 
-        A slice of values that are not drawn anew is a view of them: do not write to it.
+        A slice of floating values that are not drawn anew is a view of them: do not write to it.
 
         Args:
             index: int64 `[batch]` (on any device), bool `[N]`, or a slice.
@@ -127,8 +129,14 @@ def _check_shape(values: Tensor) -> None:
 
 
 def _check_numbers(values: Tensor) -> None:
+    if values.dtype == torch.uint8:
+        return
     if not values.is_floating_point():
-        raise mismatch("floating values", values.dtype, "Convert them with .to(torch.float32).")
+        raise mismatch(
+            "bytes (uint8) or floating values",
+            values.dtype,
+            "Convert them with .to(torch.float32).",
+        )
     if not values.isfinite().all():
         raise _not_finite(values)
 

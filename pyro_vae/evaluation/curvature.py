@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 
-import pyro
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from pyro_vae._modes import evaluation_mode
 from pyro_vae._shapes import Data, Latents
-from pyro_vae.distributions import Mode, jacobian, location_and_information, normal_moments
+from pyro_vae.distributions import Mode
+from pyro_vae.objectives import Decoded, decode
 
 __all__ = ["decoder_jacobian", "information_metric", "posterior_precision"]
 
@@ -111,42 +107,6 @@ def posterior_precision(
         )
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A model run at given latents, and its derivative there."""
-
-    prior: Distribution
-    likelihood: Distribution
-    jacobian: Tensor
-    """[batch, m, n]."""
-
-    def metric(self) -> Tensor:
-        """JᵀT⁻¹J, [batch, n, n]."""
-        _, information = location_and_information(self.likelihood)
-        return self.jacobian.mT @ (information.flatten(1).unsqueeze(-1) * self.jacobian)
-
-    def precision(self) -> Tensor:
-        """S⁻² + JᵀT⁻¹J, [batch, n, n]."""
-        _, variance = normal_moments(self.prior)
-        return torch.diag_embed(variance.reciprocal()) + self.metric()
-
-
-def decode(
-    model: Callable[..., object],
-    x: Tensor,
-    z: Tensor,
-    latent: str = "z",
-    site: str = "x",
-    mode: Mode | None = None,
-) -> Decoded:
-    """One batch; differentiable where gradients are on."""
-    outputs = x[0].numel()
-    chosen: Mode = mode or ("forward" if z.shape[-1] <= outputs else "reverse")
-    location = partial(_location, model, x, latent=latent, site=site)
-    nodes = _nodes(model, x, z, latent)
-    return Decoded(nodes[latent]["fn"], nodes[site]["fn"], jacobian(location, z, mode=chosen))
-
-
 def parts(
     model: nn.Module,
     x: Tensor,
@@ -160,21 +120,3 @@ def parts(
     size = max(1, most // (z.shape[-1] * x[0].numel()))
     for data, latents in zip(x.split(size), z.split(size), strict=True):
         yield data, latents, decode(model, data, latents, latent, site, mode)
-
-
-def _location(
-    model: Callable[..., object], x: Tensor, z: Tensor, *, latent: str, site: str
-) -> Tensor:
-    """The decoded parameter at latents [..., batch, n], flat: [..., batch, m]."""
-    p = _nodes(model, x, z, latent)[site]["fn"]
-    location, _ = location_and_information(p)
-    return location.flatten(z.dim() - 1)
-
-
-def _nodes(model: Callable[..., object], x: Tensor, z: Tensor, latent: str) -> dict[str, dict]:
-    """The model's sites, with latents [..., batch, n] for the batch x; at most one more plate."""
-    given = poutine.condition(model, data={latent: z})
-    if z.dim() == 2:
-        return poutine.trace(given).get_trace(x).nodes
-    with pyro.plate("directions", z.shape[0], dim=-2):
-        return poutine.trace(given).get_trace(x).nodes
