@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from experiments.settings import changed
 from experiments.toy2d.methods import METHODS
 from pyro_vae.data.densities import DENSITIES
 
@@ -89,5 +90,4 @@ _QUICK: dict[str, Any] = {
 
 def default_config(*, quick: bool = False, original: bool = False, **given: Any) -> Config:
     """The settings; what is given (not ``None``) replaces them."""
-    config = replace(Config(), **(_ORIGINAL if original else {}), **(_QUICK if quick else {}))
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
+    return changed(Config(), _ORIGINAL if original else {}, _QUICK if quick else {}, **given)

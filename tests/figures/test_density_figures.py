@@ -73,16 +73,19 @@ def test_what_latent_correspondence_refuses(panel, message):
 K = np.array([1, 4, 16])
 
 
-def test_signal_to_noise_draws_each_estimator_and_the_slope_it_goes_by():
-    curves = {"IWAE": 0.5 / np.sqrt(K), "DReG": 0.5 * np.sqrt(K)}
-    figure = figures.signal_to_noise({"encoder": curves, "decoder": curves}, K, floor=0.01)
+def test_signal_to_noise_draws_each_estimator_and_the_slope_of_theory():
+    curves = {"IWAE": 0.5 * K**-0.3, "DReG": 0.7 * K**0.4}
+    powers = {"encoder": {"IWAE": -0.5, "DReG": 0.5}}
+    panels = {"encoder": curves, "decoder": curves}
+    figure = figures.signal_to_noise(panels, K, powers=powers, floor=0.01)
     assert [axes.get_title() for axes in figure.axes] == ["encoder", "decoder"]
     lines = figure.axes[0].get_lines()
     drawn = {line.get_label(): line.get_ydata() for line in lines}
     for name, curve in curves.items():
         np.testing.assert_array_equal(drawn[name], curve)
     slopes = [line.get_ydata() for line in lines if line.get_label().startswith("_")][:2]
-    np.testing.assert_allclose(slopes, list(curves.values()))  # these curves are the slopes
+    np.testing.assert_allclose(slopes, [0.5 * K**-0.5, 0.7 * K**0.5])
+    assert len(figure.axes[1].get_lines()) == 3  # no theory given: the curves and the floor
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["IWAE", "DReG"]
 
