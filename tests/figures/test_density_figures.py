@@ -35,7 +35,8 @@ def test_a_place_has_one_colour_in_the_data_and_in_the_latent_plane():
     # A latent plane that is the data's plane turned round, dark in one corner.
     decoded, at_decoded = places[::-1, ::-1], np.ones((n, n))
     at_decoded[0, 0] = 0.0
-    figure = figures.latent_correspondence({"VAE": (density, decoded, at_decoded, 3.0)})
+    panels = {"VAE": (decoded, at_decoded)}
+    figure = figures.latent_correspondence(density, panels, latent_half_width=3.0)
     above, below = (picture(axes) for axes in figure.axes)
     np.testing.assert_allclose(below[1:, 1:], above[::-1, ::-1][1:, 1:])
     assert rgb_to_hsv(below[0, 0])[2] == 0  # black
@@ -58,16 +59,16 @@ def test_what_density_rows_refuses(rows, message):
 
 
 @pytest.mark.parametrize(
-    ("panel", "message"),
+    ("density", "panel", "message"),
     [
-        ((np.ones((3, 2)), np.ones((4, 4, 2)), np.ones((4, 4)), 3.0), "square grid"),
-        ((np.ones((3, 3)), np.ones((4, 4, 3)), np.ones((4, 4)), 3.0), "Decode a square grid"),
-        ((np.ones((3, 3)), np.ones((4, 4, 2)), np.ones((5, 5)), 3.0), "density there"),
+        (np.ones((3, 2)), (np.ones((4, 4, 2)), np.ones((4, 4))), "square grid"),
+        (np.ones((3, 3)), (np.ones((4, 4, 3)), np.ones((4, 4))), "Decode a square grid"),
+        (np.ones((3, 3)), (np.ones((4, 4, 2)), np.ones((5, 5))), "density there"),
     ],
 )
-def test_what_latent_correspondence_refuses(panel, message):
+def test_what_latent_correspondence_refuses(density, panel, message):
     with pytest.raises(ValueError, match=message):
-        figures.latent_correspondence({"VAE": panel})
+        figures.latent_correspondence(density, {"VAE": panel})
 
 
 K = np.array([1, 4, 16])
