@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "iwae_mnist", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    command = command_of("iwae_mnist", options, "data", "methods", "seeds", "stages", "full")
+    command = command_of(options)
     runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
     text = report(config, folder.path, draw(config, folder.path), command)
     finish(folder, options.publish, command=command, runs=runs, text=text)
