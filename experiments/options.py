@@ -24,22 +24,18 @@ def add_run_options(parser: argparse.ArgumentParser, quick: str) -> None:
     add("--publish", type=Path, metavar="PAGE.md", help="copy the report to a page, with figures")
 
 
-def command_of(experiment: str, options: argparse.Namespace, *names: str) -> str:
-    """The command that makes this run, without what does not change its results.
+# Of what is parsed: what says where things go, or is told by itself.
+_UNTOLD = {"experiment", "run", "data_dir", "jobs", "out", "publish"}
 
-    Args:
-        experiment: its name.
-        options: as parsed.
-        names: the options that change results, in the order to tell them; those left out, ``None``
-            or ``False``, are not told.
-        separator: of lists.
-    """
-    given = ["python", "-m", "experiments", experiment]
-    for name in (*names, "device", "quick"):
-        value = getattr(options, name)
-        if value is None or value is False:
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command that makes this run: every option that was given, but for those that do not
+    change its results."""
+    given = ["python", "-m", "experiments", options.experiment]
+    for name, value in vars(options).items():
+        if name in _UNTOLD or value is None or value is False:
             continue
-        given.append(f"--{name}")
+        given.append(f"--{name.replace('_', '-')}")
         if isinstance(value, tuple):
             given.append(",".join(map(slug, value)))
         elif value is not True:

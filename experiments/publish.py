@@ -23,6 +23,8 @@ def publish(run: Path, page: Path) -> None:
     """
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):  # of an earlier run, which may have had others
+        old.unlink()
     for figure in sorted((run / "figures").glob("*.png")):
         shutil.copyfile(figure, folder / figure.name)
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.iwae_mnist.methods import METHODS
+from experiments.settings import changed
 
-__all__ = ["Config", "default_config"]
+__all__ = ["STAGES", "Config", "default_config"]
 
-_STAGES = 8  # of the paper: 3^i epochs at 10⁻³ · 10^(−i/7), i = 0 … 7
+STAGES = 8
+"""Of the paper: 3^i epochs at 10⁻³ · 10^(−i/7), i = 0 … 7."""
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of one run: equal settings, equal run folder.
 
-    The defaults are Burda et al.'s, but for the number of stages: the paper's eight take 3,280
-    epochs, the first four of them 40, which two cores can carry.
+    The defaults are those of Burda et al.'s text (their code has Adam's β₁ at 0.99), but for the
+    number of stages: the paper's eight take 3,280 epochs, the first four of them 40, which two
+    cores can carry.
 
     Args:
         data: ``"mnist"``, or ``"digits"`` to see that everything works.
@@ -51,10 +54,10 @@ class Config:
         done, stage = share * self.epochs, 0
         while stage < self.stages - 1 and done >= (3 ** (stage + 1) - 1) / 2:
             stage += 1
-        return 1e-3 * 10 ** (-stage / (_STAGES - 1))
+        return 1e-3 * 10 ** (-stage / (STAGES - 1))
 
 
-_FULL: dict[str, Any] = {"stages": _STAGES}
+_FULL: dict[str, Any] = {"stages": STAGES}
 _QUICK: dict[str, Any] = {
     "stages": 1,
     "hidden": (20, 20),
@@ -66,5 +69,4 @@ _QUICK: dict[str, Any] = {
 
 def default_config(*, quick: bool = False, full: bool = False, **given: Any) -> Config:
     """The settings; what is given (not ``None``) replaces them."""
-    config = replace(Config(), **(_QUICK if quick else {}), **(_FULL if full else {}))
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
+    return changed(Config(), _FULL if full else {}, _QUICK if quick else {}, **given)

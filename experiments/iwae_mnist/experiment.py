@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from experiments.iwae_mnist.config import default_config
+from experiments.iwae_mnist.config import STAGES, default_config
 from experiments.iwae_mnist.figures import draw
 from experiments.iwae_mnist.jobs import all_jobs, folder_of, run_all
 from experiments.iwae_mnist.methods import METHODS
@@ -31,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     methods = ", ".join(map(slug, METHODS))
     add("--methods", type=names_of(METHODS), metavar="A,B,…", help=f"of {methods} (all)")
     add("--seeds", type=positive, metavar="N", help="seeds 0 … N−1 (1)")
-    add("--stages", type=positive, metavar="N", help="of the paper's schedule (4: 40 epochs)")
-    add("--full", action="store_true", help="all 8 stages, 3,280 epochs: for a GPU")
+    length = parser.add_mutually_exclusive_group().add_argument
+    stages = range(1, STAGES + 1)
+    length("--stages", type=int, choices=stages, help="of the paper's schedule (4: 40 epochs)")
+    length("--full", action="store_true", help="all 8 stages, 3,280 epochs: for a GPU")
     add_run_options(parser, "one epoch of small networks")
 
 
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "iwae_mnist", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    command = command_of("iwae_mnist", options, "data", "methods", "seeds", "stages", "full")
+    command = command_of(options)
     runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
-    text = report(config, runs, draw(config, folder.path), command)
+    text = report(config, folder.path, draw(config, folder.path), command)
     finish(folder, options.publish, command=command, runs=runs, text=text)

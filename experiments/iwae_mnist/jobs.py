@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from experiments.iwae_mnist.config import Config
 from experiments.iwae_mnist.evaluate import measure, signal_to_noise_of
@@ -58,8 +56,8 @@ def _work(config: Config, root: Path, data_dir: str | None, job: Job, progress: 
     data = _load_data(config, data_dir).to(config.device)
     vae, history = train(config, method, seed, data, folder.checkpoints, progress)
     started = time.perf_counter()
-    measured = measure(vae, data, config)
-    found: dict[str, NDArray[Any]] = {"bound": np.array(history["bound"])}
+    measured, found = measure(vae, data, config)
+    found["bound"] = np.array(history["bound"])
     if method == SNR_METHOD:
         found |= signal_to_noise_of(vae, data, config)
     result = {

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "limits", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    command = command_of("limits", options, "epochs")
+    command = command_of(options)
     densities = [folder_of(folder.path, name).result() for name in config.densities]
     channel = folder_of(folder.path, CHANNEL).result()
     text = report(config, densities, channel, draw(config, folder.path), command)

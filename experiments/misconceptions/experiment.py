@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "misconceptions", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    command = command_of("misconceptions", options, "data", "epochs", "steps")
+    command = command_of(options)
     scales = [folder_of(folder.path, job).result() for job in scale_jobs(config)]
     mixtures = [folder_of(folder.path, job).result() for job in mixture_jobs(config)]
     solutions = measure_solutions()

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "posterior_variance", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)
-    command = command_of("posterior_variance", options, "data", "seeds", "epochs", "latent")
+    command = command_of(options)
     runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
     text = report(config, runs, draw(config, folder.path, runs), command)
     write_text(folder / "results.csv", csv_table(runs))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from experiments.settings import changed
 from experiments.toy2d.methods import METHODS
 from pyro_vae.data.densities import DENSITIES
 
@@ -30,10 +31,17 @@ class Config:
             and large batches.
         beta2, amsgrad: of Adam. The paper's, amsgrad, keeps the largest second
             moment, and with it what the first gradients were; in narrow networks that is slow.
+        free_bits: a dimension of each point, for the ELBO with normal posteriors.
+        particles: of the importance-weighted bounds.
+        unit: what encoders multiply points by.
         flow_batch, flow_rate: batch and learning rate of the flow prior.
-        points: fresh ones for the evaluation.
-        evidence_samples: latents a point for log p(x).
-        grid: points a side of the figures.
+        flow_couplings, flow_bins, flow_bound: of its splines; the bound is where they end, outside
+            of 10⁻⁴ of N(0, I)'s mass, which no data can have.
+        flow_unit, flow_noise: its decoder is x = z/unit, with a deviation.
+        points, evidence_samples: fresh points for the evaluation, and latents a point for log p(x).
+        flow_points, flow_samples: the same for the flow prior, whose guide all but knows z.
+        grid, grid_samples: points a side of the figures, and latents a point.
+        grid_edges: whether the grid's points are the lower edges of its cells, not their centres.
     """
 
     data: str = "densities"
@@ -50,11 +58,23 @@ class Config:
     half_rate: float = 4e-4
     beta2: float = 0.99
     amsgrad: bool = False
+    free_bits: float = 0.05
+    particles: int = 10
+    unit: float = 3.5
     flow_batch: int = 500
     flow_rate: float = 2e-3
-    points: int = 4_000
-    evidence_samples: int = 5_000
+    flow_couplings: int = 6
+    flow_bins: int = 16
+    flow_bound: float = 4.0
+    flow_unit: float = 7.0
+    flow_noise: float = 3e-4
+    points: int = 20_000
+    evidence_samples: int = 1_000
+    flow_points: int = 4_000
+    flow_samples: int = 5_000
     grid: int = 256
+    grid_samples: int = 100
+    grid_edges: bool = False
     device: str = "cpu"
 
     @property
@@ -76,6 +96,9 @@ _ORIGINAL: dict[str, Any] = {
     "large_share": 1,
     "beta2": 0.999,
     "amsgrad": True,
+    "grid": 1024,
+    "grid_samples": 250,
+    "grid_edges": True,
 }
 _QUICK: dict[str, Any] = {
     "steps": 1000,
@@ -83,11 +106,13 @@ _QUICK: dict[str, Any] = {
     "depth": 2,
     "points": 500,
     "evidence_samples": 100,
+    "flow_points": 500,
+    "flow_samples": 100,
     "grid": 64,
+    "grid_samples": 20,
 }
 
 
 def default_config(*, quick: bool = False, original: bool = False, **given: Any) -> Config:
     """The settings; what is given (not ``None``) replaces them."""
-    config = replace(Config(), **(_ORIGINAL if original else {}), **(_QUICK if quick else {}))
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
+    return changed(Config(), _ORIGINAL if original else {}, _QUICK if quick else {}, **given)

@@ -53,8 +53,7 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.out, "toy2d", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.jobs)
-    changing = ("data", "methods", "seeds", "steps", "growth", "original")
-    command = command_of("toy2d", options, *changing)
+    command = command_of(options)
     runs = [folder_of(folder.path, job).result() for job in all_jobs(config)]
     text = report(config, runs, draw(config, folder.path), command)
     finish(folder, options.publish, command=command, runs=runs, text=text)

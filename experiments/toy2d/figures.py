@@ -16,14 +16,14 @@ from pyro_vae.data.densities import DENSITIES
 __all__ = ["draw"]
 
 _DENSITIES = (
-    "After Yu, figures 1 (a), 2 (a) and 3 (a): the true density of each data set, and those of the "
-    "trained VAEs by importance sampling; one scale a row."
+    "{after}The true density of each data set, and those of the trained VAEs (seed 0), by "
+    "importance sampling with {samples} latents a cell, whose noise is seen as speckles; one scale "
+    "a row, that of the true density: what is above its greatest is drawn as that."
 )
 _LATENT = (
-    "After Yu, figures 1 (b), 2 (b) and 3 (b), {name}: above, the data's plane, a colour for each "
-    "place, as bright as the density there; below, each VAE's latent plane [−3, 3]² in the colours "
-    "of the places it decodes to, of a flow prior the plane of its base. Black decodes to where "
-    "there are no data."
+    "{after}{name}: first the data's plane, a colour for each place, as bright as the density "
+    "there; then each VAE's latent plane [−3, 3]² (seed 0; of a flow prior the plane of its base) "
+    "in the colours of the places it decodes to. Black decodes to where there are no data."
 )
 
 
@@ -31,9 +31,13 @@ def draw(config: Config, root: Path) -> dict[str, str]:
     """Draw every figure into ``root / "figures"``; name → caption."""
     drawn: dict[str, tuple[Figure, str]] = {}
     for suffix, methods in _groups(config).items():
-        drawn[f"densities{suffix}.png"] = (_densities(config, methods, root), _DENSITIES)
+        of_paper = suffix == ""
+        after = "After Yu, figures 1 (a), 2 (a) and 3 (a). " if of_paper else ""
+        caption = _DENSITIES.format(after=after, samples=config.grid_samples)
+        drawn[f"densities{suffix}.png"] = (_densities(config, methods, root), caption)
         for name in config.densities:
-            caption = _LATENT.format(name=DENSITIES[name].name)
+            after = "After Yu, figures 1 (b), 2 (b) and 3 (b). " if of_paper else ""
+            caption = _LATENT.format(after=after, name=DENSITIES[name].name)
             drawn[f"latent_{name}{suffix}.png"] = (_latent(methods, root, name), caption)
     for name, (figure, _) in drawn.items():
         figures.save(figure, root / "figures" / name)
@@ -58,9 +62,11 @@ def _densities(config: Config, methods: list[str], root: Path) -> Figure:
 
 
 def _latent(methods: list[str], root: Path, name: str) -> Figure:
-    panels = {}
-    for method in methods:
-        found = folder_of(root, (name, method, 0)).arrays()
-        grids = (found["true"], found["decoded"], found["true_at_decoded"])
-        panels[method] = (*grids, LATENT_HALF_WIDTH)
-    return figures.latent_correspondence(panels, half_width=HALF_WIDTH)
+    found = {method: folder_of(root, (name, method, 0)).arrays() for method in methods}
+    panels = {
+        method: (grids["decoded"], grids["true_at_decoded"]) for method, grids in found.items()
+    }
+    true = next(iter(found.values()))["true"]
+    return figures.latent_correspondence(
+        true, panels, half_width=HALF_WIDTH, latent_half_width=LATENT_HALF_WIDTH
+    )

@@ -47,7 +47,7 @@ def _work(config: Config, root: Path, job: Job, progress: bool) -> str:
     folder, density = folder_of(root, job), DENSITIES[name]()
     vae, history = train(config, density, method, seed, folder.checkpoints, progress)
     started = time.perf_counter()
-    measured, found = measure(vae, density, config), arrays(vae, density, config)
+    measured, found = measure(vae, method, density, config), arrays(vae, density, config)
     result = {
         **measured,
         **on_the_grid(found),

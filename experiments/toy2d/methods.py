@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Method", "build"]
 
 LATENT = 2
-_PARTICLES = 10
-_FREE_NATS = 0.05 * math.log(2)  # a dimension of a datum, as the paper's notebook has it
-_FLOWS, _BINS = 6, 16
-_BOUND = 4.0  # of the splines: outside is 10⁻⁴ of N(0, I)'s mass, which no data can have
 
 
 _HALVED = step_decay(0.6, 0.7, 0.8, 0.9)
@@ -66,14 +62,17 @@ class Method:
         steps: in all.
         optimizer: of the parameters.
         schedule: of the learning rate; the default is the paper's.
+        points, samples: fresh points, and latents a point, of its evaluation.
     """
 
     make: Callable[[Config], VAE]
-    objective: Callable[[], Objective]
+    objective: Callable[[Config], Objective]
     batch_size: Callable[[Config], int] = attrgetter("batch_size")
     steps: Callable[[Config], int] = attrgetter("steps")
     optimizer: Callable[[Config], MakeOptimizer] = _adam
     schedule: Schedule = _HALVED
+    points: Callable[[Config], int] = attrgetter("points")
+    samples: Callable[[Config], int] = attrgetter("evidence_samples")
 
 
 def build(name: str, seed: int, config: Config) -> tuple[VAE, Objective]:
@@ -81,13 +80,10 @@ def build(name: str, seed: int, config: Config) -> tuple[VAE, Objective]:
     method = METHODS[name]
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        return method.make(config), method.objective()
+        return method.make(config), method.objective(config)
 
 
 # -- VAEs with the paper's networks ---------------------------------------------------------------
-
-
-_UNIT = 3.5  # the data times this have a variance of about one
 
 
 def _network(config: Config, outputs: int) -> DenseBlock:
@@ -95,7 +91,7 @@ def _network(config: Config, outputs: int) -> DenseBlock:
 
 
 def _encoder(config: Config, outputs: int) -> nn.Module:
-    return nn.Sequential(Scale(_UNIT), _network(config, outputs))
+    return nn.Sequential(Scale(config.unit), _network(config, outputs))
 
 
 def _typical(config: Config, guide: Guide) -> VAE:
@@ -145,30 +141,31 @@ class _Around(nn.Module):
         return torch.cat([x * self.scale, self.raw_scale.expand_as(x)], -1)
 
 
-_WIDE, _DEVIATION = 7.0, 3e-4
-
-
 def _flow_prior(config: Config) -> VAE:
     """z is the point, but for a little noise; the prior, a spline flow, has its density."""
 
     def flow() -> transforms.SplineCoupling:
-        sizes = [_BINS, _BINS, _BINS - 1, _BINS]
+        bins = config.flow_bins
+        sizes = [bins, bins, bins - 1, bins]
         network = DenseNN(1, [config.growth] * 2, param_dims=sizes)
-        found = transforms.SplineCoupling(2, 1, network, _BINS, _BOUND, identity=True)
+        found = transforms.SplineCoupling(2, 1, network, bins, config.flow_bound, identity=True)
         del found.lower_spline  # no part of it: the other coordinate stays as it is
         return found
 
-    flows = [part for _ in range(_FLOWS) for part in (flow(), Flip())]
-    raw_scale = torch.tensor(_WIDE * _DEVIATION).expm1().log().item()
+    flows = [part for _ in range(config.flow_couplings) for part in (flow(), Flip())]
+    unit, noise = config.flow_unit, config.flow_noise
+    raw_scale = torch.tensor(unit * noise).expm1().log().item()
     return VAE(
         prior=FlowPrior(LATENT, flows, inverted=True),
-        likelihood=NormalLikelihood(Scale(1 / _WIDE), FixedVariance(_DEVIATION**2)),
-        guide=NormalGuide(_Around(_WIDE, raw_scale)),
+        likelihood=NormalLikelihood(Scale(1 / unit), FixedVariance(noise**2)),
+        guide=NormalGuide(_Around(unit, raw_scale)),
     )
 
 
-def _elbo() -> Objective:
-    return ELBO(analytic_kl=True, free_bits=_FREE_NATS, free_each_datum=True)
+def _elbo(config: Config) -> Objective:
+    """With free bits of each point, as the paper's notebook has them."""
+    nats = config.free_bits * math.log(2)
+    return ELBO(analytic_kl=True, free_bits=nats, free_each_datum=True)
 
 
 _HALF: dict[str, Any] = {
@@ -185,16 +182,18 @@ METHODS = {
         steps=attrgetter("large_steps"),
         optimizer=partial(_adam, half=True),
     ),
-    "IWAE-10": Method(_normal, lambda: IWAE(_PARTICLES), **_HALF),
-    "IWAE-10, DReG": Method(_normal, lambda: DReG(_PARTICLES), **_HALF),
-    "full covariance": Method(_full_covariance, lambda: ELBO(analytic_kl=True)),
-    "flow guide": Method(_flow_guide, ELBO),
+    "IWAE-10": Method(_normal, lambda config: IWAE(config.particles), **_HALF),
+    "IWAE-10, DReG": Method(_normal, lambda config: DReG(config.particles), **_HALF),
+    "full covariance": Method(_full_covariance, lambda _: ELBO(analytic_kl=True)),
+    "flow guide": Method(_flow_guide, lambda _: ELBO()),
     "flow prior": Method(
         _flow_prior,
-        ELBO,
+        lambda _: ELBO(),
         batch_size=attrgetter("flow_batch"),
         optimizer=lambda config: adam(config.flow_rate),
         schedule=cosine_decay(),
+        points=attrgetter("flow_points"),
+        samples=attrgetter("flow_samples"),
     ),
 }
 """By name, in the order of tables and figures."""

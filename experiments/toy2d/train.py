@@ -11,7 +11,7 @@ from pyro_vae.data.densities import Density
 
 __all__ = ["train"]
 
-_EPOCHS = 60  # a checkpoint and a record of the bound after each
+_MOST_EPOCHS = 60  # a checkpoint and a record of the bound after each
 
 
 def train(
@@ -22,16 +22,17 @@ def train(
     checkpoints: Path,
     progress: bool,
 ) -> tuple[VAE, History]:
-    """Train, or go on training, one VAE on fresh points at each step."""
+    """Train, or go on training, one VAE on fresh points at each step, as many as asked for."""
     vae, objective = build(method, seed, config)
     settings = METHODS[method]
     batch_size = settings.batch_size(config)
-    steps_an_epoch = max(1, settings.steps(config) // _EPOCHS)
+    steps = settings.steps(config)
+    epochs = max(n for n in range(1, _MOST_EPOCHS + 1) if steps % n == 0)
     history = fit(
         vae,
-        density.stream(batch_size * steps_an_epoch),
+        density.stream(batch_size * (steps // epochs)),
         objective=objective,
-        epochs=_EPOCHS,
+        epochs=epochs,
         batch_size=batch_size,
         optimizer=settings.optimizer(config),
         schedule=settings.schedule,

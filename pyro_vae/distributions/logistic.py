@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +9,18 @@ from torch import Tensor
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
-__all__ = ["Logistic"]
+from pyro_vae.distributions._uniform import inner_uniform
+
+__all__ = ["Logistic", "logistic_scale"]
+
+
+def logistic_scale(deviation: Tensor) -> Tensor:
+    """s = √3 σ/π, the scale of a logistic distribution with standard deviation σ.
+
+    >>> logistic_scale(torch.tensor(torch.pi))
+    tensor(1.7321)
+    """
+    return deviation * (math.sqrt(3) / math.pi)
 
 
 class Logistic(TorchDistribution):
@@ -56,10 +68,7 @@ class Logistic(TorchDistribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
-        uniform = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-        # Inside (0, 1) on both sides: the least and the greatest have finite logits.
-        tiny = torch.finfo(uniform.dtype).tiny
-        return self.icdf(uniform.clamp(tiny, 1 - torch.finfo(uniform.dtype).eps))
+        return self.icdf(inner_uniform(shape, self.loc))
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

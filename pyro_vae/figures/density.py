@@ -59,16 +59,21 @@ def density_rows(rows: Mapping[str, Mapping[str, Array]], *, half_width: float =
 
 
 def latent_correspondence(
-    panels: Mapping[str, tuple[Array, Array, Array, float]], *, half_width: float = 0.5
+    density: Array,
+    panels: Mapping[str, tuple[Array, Array]],
+    *,
+    half_width: float = 0.5,
+    latent_half_width: float = 3.0,
 ) -> Figure:
-    """Which part of the data each part of the latent plane decodes to: above the data's square, a
-    colour for each place, as bright as the density there; below the latent plane in the colours of
+    """Which part of the data each part of a latent plane decodes to: first the data's square, a
+    colour for each place, as bright as the density there; then each latent plane in the colours of
     the places it decodes to. What is black there is wasted: it decodes to where no data are.
 
     Args:
-        panels: title → true density on the data's square [n, n]; where the latent grid decodes to
-            [m, m, 2]; the true density there [m, m]; half the width of the latent grid.
-        half_width: half the width of the data's square.
+        density: the true density on the data's square, [n, n].
+        panels: title → where the latent grid decodes to [m, m, 2], and the true density there
+            [m, m].
+        half_width, latent_half_width: of the data's square, and of the latent planes.
 
     Raises:
         ValueError: no panel; an array of another shape or with values that are not finite.
@@ -76,28 +81,27 @@ def latent_correspondence(
     Source: Yu, "A Tutorial on VAEs", figures 1 (b), 2 (b) and 3 (b).
 
     >>> square, decoded = np.ones((4, 4)), np.zeros((5, 5, 2))
-    >>> figure = latent_correspondence({"VAE": (square, decoded, np.ones((5, 5)), 3.0)})
+    >>> figure = latent_correspondence(square, {"VAE": (decoded, np.ones((5, 5)))})
     >>> len(figure.axes)
     2
     """
     where = "latent_correspondence"
     not_empty(panels, f"{where}: panels")
-    figure = Figure(figsize=(_SIZE * len(panels), 2 * _SIZE), layout="constrained")
-    grid = figure.subplots(2, len(panels), squeeze=False)
-    for column, (title, (density, decoded, at_decoded, width)) in enumerate(panels.items()):
-        about = f"{where}: {title}"
-        n, m = len(density), len(decoded)
-        density = finite(density, (n, n), about, "Give the density on a square grid.")
+    n = len(density)
+    density = finite(density, (n, n), f"{where}: density", "Give the density on a square grid.")
+    figure = Figure(figsize=(_SIZE * (1 + len(panels)), _SIZE + 0.3), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(panels), squeeze=False)[0]
+    most = float(np.quantile(density, 0.998))
+    axis = np.linspace(-half_width, half_width, n)
+    square = np.stack(np.meshgrid(axis, axis), -1)
+    _coloured(first, square, density / most, half_width, half_width)
+    first.set_title("data", fontsize=TITLE)
+    for axes, (title, (decoded, at_decoded)) in zip(others, panels.items(), strict=True):
+        about, m = f"{where}: {title}", len(decoded)
         decoded = finite(decoded, (m, m, 2), about, "Decode a square grid of latents.")
         at_decoded = finite(at_decoded, decoded.shape[:2], about, "Give the density there.")
-        most = float(np.quantile(density, 0.998))
-        axis = np.linspace(-half_width, half_width, len(density))
-        square = np.stack(np.meshgrid(axis, axis), -1)
-        _coloured(grid[0, column], square, density / most, half_width, half_width)
-        _coloured(grid[1, column], decoded, at_decoded / most, half_width, width)
-        grid[0, column].set_title(title, fontsize=TITLE)
-    grid[0, 0].set_ylabel("data", fontsize=TEXT)
-    grid[1, 0].set_ylabel("latent space", fontsize=TEXT)
+        _coloured(axes, decoded, at_decoded / most, half_width, latent_half_width)
+        axes.set_title(title, fontsize=TITLE)
     return figure
 
 

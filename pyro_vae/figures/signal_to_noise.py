@@ -16,14 +16,17 @@ def signal_to_noise(
     panels: Mapping[str, Mapping[str, Array]],
     particles: Array,
     *,
+    powers: Mapping[str, Mapping[str, float]] | None = None,
     floor: float | None = None,
 ) -> Figure:
     """The signal-to-noise ratio of a gradient against the number of particles K, a line for each
-    estimator, both axes logarithmic; beside the lines the slopes √K and 1/√K of theory.
+    estimator, both axes logarithmic; beside each line, dashed, the power of K that theory says.
 
     Args:
         panels: title (whose parameters) → estimator → ratio at each K, [points].
         particles: [points], increasing.
+        powers: title → estimator → the exponent of K to compare with, such as −½; drawn through
+            the curve's first point.
         floor: below about this the estimate cannot tell a ratio from zero; drawn as a dotted line.
 
     Raises:
@@ -34,7 +37,8 @@ def signal_to_noise(
 
     >>> import numpy as np
     >>> k = np.array([1, 4, 16])
-    >>> figure = signal_to_noise({"encoder": {"IWAE": k**-0.5, "DReG": k**0.5}}, k)
+    >>> curves = {"encoder": {"IWAE": 0.3 * k**-0.4, "DReG": 0.4 * k**0.5}}
+    >>> figure = signal_to_noise(curves, k, powers={"encoder": {"IWAE": -0.5, "DReG": 0.5}})
     >>> figure.axes[0].get_title()
     'encoder'
     """
@@ -46,11 +50,14 @@ def signal_to_noise(
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     colours = method_colours(names)
     for axes, (title, curves) in zip(grid, panels.items(), strict=True):
-        for name, curve in curves.items():
+        for number, (name, curve) in enumerate(curves.items()):
             advice = "Give one ratio for each K."
             curve = positive(curve, (len(particles),), f"{where}: {title}, {name}", advice)
-            axes.plot(particles, curve, "o-", color=colours[name], label=name, markersize=4)
-            _slope(axes, particles, curve)
+            # Filled and open marks in turn: equal curves are seen to be two.
+            style = {"markersize": 4} if number % 2 == 0 else {"markersize": 7, "mfc": "none"}
+            axes.plot(particles, curve, "o-", color=colours[name], label=name, **style)
+            if power := (powers or {}).get(title, {}).get(name):
+                _slope(axes, particles, curve, power, colours[name])
         if floor is not None:
             axes.axhline(floor, color=REFERENCE_COLOUR, linewidth=1, linestyle=(0, (1, 1.5)))
         axes.set_xscale("log")
@@ -69,8 +76,7 @@ def signal_to_noise(
     return figure
 
 
-def _slope(axes: Axes, particles: Array, curve: Array) -> None:
-    """√K or 1/√K through the first point, whichever way the curve goes."""
-    power = 0.5 if curve[-1] > curve[0] else -0.5
+def _slope(axes: Axes, particles: Array, curve: Array, power: float, colour: str) -> None:
+    """K^power through the first point."""
     line = curve[0] * (particles / particles[0]) ** power
-    axes.plot(particles, line, color=REFERENCE_COLOUR, linewidth=0.8, linestyle=(0, (5, 2)))
+    axes.plot(particles, line, color=colour, linewidth=0.8, linestyle=(0, (5, 2)))

@@ -13,11 +13,11 @@ __all__ = ["LocationScaleLikelihood"]
 
 
 class LocationScaleLikelihood(Likelihood):
-    """p(x|z) = ∏_d p(x_d; ν_d(z), σ²), one family with mean ν and variance σ². A likelihood
-    implements ``family``.
+    """p(x|z) = ∏_d p(x_d; ν_d(z), σ²), a density with mean ν and variance σ², or what rounding
+    makes of one: then ν and σ² are those before rounding. A likelihood implements ``family``.
 
     Args:
-        decoder: latents [..., latent] to means [..., *event]; with
+        decoder: latents [..., latent] to means ν [..., *event]; with
             :class:`~pyro_vae.likelihoods.DecodedVariance` to means and log-variances.
         variance: σ² and how it comes about; 1 by default.
     """
@@ -28,7 +28,7 @@ class LocationScaleLikelihood(Likelihood):
 
     @abstractmethod
     def family(self, mean: Tensor, deviation: Tensor) -> Any:
-        """The distribution of single values with a mean and a standard deviation."""
+        """The distribution of single values, from the density's mean and standard deviation."""
 
     def forward(self, z: Tensor) -> Distribution:
         mean, variance = self.variance.split(self.decoder(z))

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import pyro.distributions as dist
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pyro_vae.distributions import ContinuousBernoulli
 from pyro_vae.likelihoods._likelihood import Likelihood, event_dims
 
 __all__ = ["ContinuousBernoulliLikelihood"]
@@ -15,6 +15,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     :class:`BernoulliLikelihood` on grey values leaves out the normaliser C and is no density; this
     one is. Numbers of the two cannot be compared. The mean is not λ: ``vae.decode`` gives the mean.
+    C(λ) is in :class:`~pyro_vae.distributions.ContinuousBernoulli`.
 
     Args:
         decoder: latents [..., latent] to logits [..., *event].
@@ -27,4 +28,4 @@ class ContinuousBernoulliLikelihood(Likelihood):
 
     def forward(self, z: Tensor) -> Distribution:
         logits = self.decoder(z)
-        return dist.ContinuousBernoulli(logits=logits).to_event(event_dims(logits, z))
+        return ContinuousBernoulli(logits).to_event(event_dims(logits, z))

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pyro_vae.distributions import DiscretisedLogistic
+from pyro_vae.distributions.logistic import logistic_scale
 from pyro_vae.likelihoods._location_scale import LocationScaleLikelihood
 from pyro_vae.likelihoods.variances import Variance
 
@@ -14,18 +13,19 @@ __all__ = ["DiscretisedLogisticLikelihood"]
 
 class DiscretisedLogisticLikelihood(LocationScaleLikelihood):
     """P(x|z), the probability that a logistic density gives to the bin around x (Kingma et al.,
-    2016; Yu, eq. 34): a mass on quantised data, whose −log₂ are bits.
+    2016; Yu, eq. 34, with bins of 1/256 above x): a mass on quantised data, whose −log₂ are bits.
 
     Against :class:`LogisticLikelihood`, a density, it cannot gain without limit as σ² → 0.
 
     Args:
         decoder: latents [..., latent] to locations [..., *event].
-        variance: σ² of the logistic density, and how it comes about.
+        variance: σ² of the logistic density, before rounding, and how it comes about.
         bins: how many values there are, evenly from ``low`` to ``high``.
         low, high: the least and the greatest.
 
     Raises:
-        ValueError: fewer than two bins, or ``low`` not below ``high``.
+        ValueError: fewer than two bins, or ``low`` not below ``high``; data between two values,
+            which ``fit`` says before training.
 
     >>> import torch
     >>> likelihood = DiscretisedLogisticLikelihood(nn.Linear(2, 3), bins=4)
@@ -51,5 +51,4 @@ class DiscretisedLogisticLikelihood(LocationScaleLikelihood):
         self.bins, self.low, self.high = bins, low, high
 
     def family(self, mean: Tensor, deviation: Tensor) -> Distribution:
-        scale = deviation * (math.sqrt(3) / math.pi)
-        return DiscretisedLogistic(mean, scale, self.bins, self.low, self.high)
+        return DiscretisedLogistic(mean, logistic_scale(deviation), self.bins, self.low, self.high)

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pyro_vae.distributions import Logistic
+from pyro_vae.distributions.logistic import Logistic, logistic_scale
 from pyro_vae.likelihoods._location_scale import LocationScaleLikelihood
 
 __all__ = ["LogisticLikelihood"]
@@ -28,4 +26,4 @@ class LogisticLikelihood(LocationScaleLikelihood):
     """
 
     def family(self, mean: Tensor, deviation: Tensor) -> Distribution:
-        return Logistic(mean, deviation * (math.sqrt(3) / math.pi))
+        return Logistic(mean, logistic_scale(deviation))

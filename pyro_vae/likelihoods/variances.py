@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
+from pyro.distributions import is_validation_enabled
 from torch import Tensor, nn
 
 from pyro_vae._errors import ShapeError
@@ -98,9 +99,7 @@ class DecodedVariance(Variance):
 
     def __init__(self, least: float = 0.0, *, dim: int = -1) -> None:
         super().__init__()
-        if not (math.isfinite(least) and least >= 0):
-            raise ValueError(f"least: expected a finite number ≥ 0; got {least}.")
-        self.least, self.dim = least, dim
+        self.least, self.dim = _non_negative(least), dim
 
     def forward(self) -> Tensor:
         raise RuntimeError(
@@ -130,21 +129,52 @@ class OptimalVariance(Variance):
     the batch and its particles, and gradients flow through it; for evaluation and generation over
     the training set, with z drawn from the posterior (:func:`pyro_vae.update_statistics`).
 
+    For the other location-scale likelihoods it is an estimate of σ² and no maximum, and eq. 43 does
+    not hold: the Laplace's maximum is 2(E|x − ν|)², the logistic's and Student's t have no closed
+    form.
+
+    Where data are met exactly the MSE is 0, and the likelihood has no maximum. Over σ² ≥ ``least``
+    it has one, at the greater of MSE and ``least``.
+
+    Args:
+        least: a floor of σ².
+
     Raises:
+        ValueError: for a negative ``least``; without one, where Pyro's validation is on (in ``fit``
+            before training, not at each step), for an MSE of 0.
         RuntimeError: in evaluation mode, before σ² was estimated.
+
+    >>> OptimalVariance(least=0.01).during_inference(torch.zeros(5, 3), torch.zeros(5, 3))
+    tensor(0.0100)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = 0.0) -> None:
         super().__init__()
+        self.least = _non_negative(least)
         self.squared_error = EstimatedMean((), "OptimalVariance's σ²", of_samples=True)
 
     def forward(self) -> Tensor:
-        return self.squared_error.population()
+        return self._at_least(self.squared_error.population())
 
     def during_inference(self, mean: Tensor, x: Tensor) -> Tensor:
         if not self.squared_error.training:
             return self()
-        return self.squared_error((x - mean).square().mean(), x.shape[0])
+        return self._at_least(self.squared_error((x - mean).square().mean(), x.shape[0]))
+
+    def _at_least(self, squared_error: Tensor) -> Tensor:
+        # Only where validation is on: to look at a value would halt a GPU at each step.
+        if not self.least and is_validation_enabled() and bool(squared_error == 0):
+            raise ValueError(
+                "OptimalVariance: expected a mean squared error above zero; got 0, from data that "
+                "the decoder meets exactly. Give least=, a floor of σ², or another variance."
+            )
+        return squared_error.clamp(min=self.least)
+
+
+def _non_negative(least: float) -> float:
+    if not (math.isfinite(least) and least >= 0):
+        raise ValueError(f"least: expected a finite number ≥ 0; got {least}.")
+    return least
 
 
 def _positive(value: float) -> float:

@@ -71,7 +71,7 @@ def _check_support(site: dict[str, Any], pair: Pair, x: Tensor, name: str) -> No
             raise ValueError(
                 f"{name} at site {site['name']!r}: expected values in the likelihood's support, "
                 f"{support}; got values between {low:.6g} and {high:.6g} in datum "
-                f"{start + datum}. Rescale or binarise the data, or take another likelihood."
+                f"{start + datum}. Rescale, round or binarise them, or take another likelihood."
             )
 
 

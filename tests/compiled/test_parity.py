@@ -11,7 +11,15 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from pyro_vae import ELBO, IWAE, VAE, BernoulliLikelihood, NormalGuide, StandardNormalPrior
+from pyro_vae import (
+    ELBO,
+    IWAE,
+    VAE,
+    BernoulliLikelihood,
+    NormalGuide,
+    StandardNormalPrior,
+    VampPrior,
+)
 from pyro_vae.data import Dynamic, Examples
 from pyro_vae.training import CompiledSVI
 from pyro_vae.training.compiled import inductor, replay
@@ -38,8 +46,9 @@ def registry_vae(
     dtype: torch.dtype = torch.float32,
 ) -> VAE:
     make_prior = PRIORS_FOR_GUIDES.get(guide, PRIORS[prior])
-    parts = {"prior": make_prior(), "likelihood": LIKELIHOODS[likelihood]()}
-    return VAE(**parts, guide=GUIDES[guide]()).to(dtype)
+    made = make_prior()
+    own_guide = made.guide if isinstance(made, VampPrior) else GUIDES[guide]()
+    return VAE(prior=made, likelihood=LIKELIHOODS[likelihood](), guide=own_guide).to(dtype)
 
 
 def registry_data(dtype: torch.dtype) -> Tensor:

@@ -26,6 +26,7 @@ from pyro_vae import (
     Objective,
     Pair,
     Prior,
+    VampPrior,
     Variance,
     update_statistics,
 )
@@ -69,6 +70,8 @@ def vae_with(part: nn.Module) -> VAE:
     for role, kind in {"prior": Prior, "likelihood": Likelihood, "guide": Guide}.items():
         if isinstance(part, kind):
             parts[role] = part
+    if isinstance(part, VampPrior):
+        parts["guide"] = part.guide
     return VAE(**parts)
 
 

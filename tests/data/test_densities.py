@@ -60,6 +60,52 @@ def test_a_finer_grid_gives_the_same_entropy(density: Density) -> None:
     assert finer.entropy == pytest.approx(density.entropy, abs=1e-6)
 
 
+def test_the_entropy_of_the_densities_of_the_paper_is_what_it_was() -> None:
+    assert EightGaussians().entropy == pytest.approx(-1.32730472283, abs=1e-9)
+    assert TwoSpirals().entropy == pytest.approx(-1.61826518659, abs=1e-9)
+    assert Checkerboard().entropy == -math.log(2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"radius": 1.0},
+        {"deviation": 0.002},
+        {"radius": 1e3, "deviation": 1e-3},
+        {"radius": 1e-4, "deviation": 1e-6},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("components", [1, 2, 8])
+def test_the_entropy_of_normals_far_apart_is_that_of_one_and_of_which_it_is(
+    components: int, options: dict[str, float]
+) -> None:
+    density = GaussianRing(components, **options)
+    whole = math.log(components) + math.log(2 * math.pi * math.e * density.deviation**2)
+    assert density.entropy == pytest.approx(whole, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+@pytest.mark.parametrize(("components", "deviation"), [(2, 0.2), (8, 0.1), (8, 0.4), (50, 0.02)])
+def test_the_entropy_of_normals_that_overlap_is_their_mean_surprise_in_any_unit(
+    components: int, deviation: float, scale: float
+) -> None:
+    density = GaussianRing(components, radius=0.35 * scale, deviation=deviation * scale)
+    torch.manual_seed(0)
+    surprise = -density.log_prob(density.sample(50_000, dtype=torch.float64))
+    error = surprise.std().item() / 50_000**0.5
+    assert abs(surprise.mean().item() - density.entropy) <= 5 * error  # once in 10⁶
+    finer = GaussianRing(components, radius=0.35 * scale, deviation=deviation * scale)
+    finer.grid_step = density.grid_step / 2
+    assert finer.entropy == pytest.approx(density.entropy, abs=1e-6)
+
+
+def test_many_normals_far_out_take_no_more_memory_or_time() -> None:
+    density = GaussianRing(1000, radius=1e4, deviation=0.01)
+    whole = math.log(1000) + math.log(2 * math.pi * math.e * 1e-4)
+    assert density.entropy == pytest.approx(whole, abs=1e-9)
+
+
 def test_the_spirals_density_is_the_integral_along_the_arms() -> None:
     density = TwoSpirals()
     x = density.sample(20).double()
@@ -82,6 +128,20 @@ def test_the_checkerboard_has_eight_cells() -> None:
     assert (inside == inside.flip(0).flip(1)).all()
     outside = torch.tensor([[0.6, 0.0], [0.0, -0.51]])
     assert (Checkerboard().log_prob(outside) == -math.inf).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("steps", [0, 1, -1, -2, -3, -4])
+def test_the_checkerboard_scores_its_own_samples_at_the_ends_of_a_cell(
+    steps: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The least and the largest that torch.rand gives: one in 10⁷ was rounded into the next cell.
+    uniform = (steps < 0) + steps * torch.finfo(dtype).eps / 2
+    monkeypatch.setattr(torch, "rand", lambda *size, **kind: torch.full(size, uniform, **kind))
+    x = Checkerboard().sample(200, dtype=dtype)
+    assert Checkerboard().log_prob(x).isfinite().all()
+    assert Checkerboard().log_prob(x.double()).isfinite().all()
+    assert len(((x + 0.5) * 4).floor().unique(dim=0)) == 8
 
 
 @over_densities

@@ -35,7 +35,8 @@ def test_a_place_has_one_colour_in_the_data_and_in_the_latent_plane():
     # A latent plane that is the data's plane turned round, dark in one corner.
     decoded, at_decoded = places[::-1, ::-1], np.ones((n, n))
     at_decoded[0, 0] = 0.0
-    figure = figures.latent_correspondence({"VAE": (density, decoded, at_decoded, 3.0)})
+    panels = {"VAE": (decoded, at_decoded)}
+    figure = figures.latent_correspondence(density, panels, latent_half_width=3.0)
     above, below = (picture(axes) for axes in figure.axes)
     np.testing.assert_allclose(below[1:, 1:], above[::-1, ::-1][1:, 1:])
     assert rgb_to_hsv(below[0, 0])[2] == 0  # black
@@ -58,31 +59,34 @@ def test_what_density_rows_refuses(rows, message):
 
 
 @pytest.mark.parametrize(
-    ("panel", "message"),
+    ("density", "panel", "message"),
     [
-        ((np.ones((3, 2)), np.ones((4, 4, 2)), np.ones((4, 4)), 3.0), "square grid"),
-        ((np.ones((3, 3)), np.ones((4, 4, 3)), np.ones((4, 4)), 3.0), "Decode a square grid"),
-        ((np.ones((3, 3)), np.ones((4, 4, 2)), np.ones((5, 5)), 3.0), "density there"),
+        (np.ones((3, 2)), (np.ones((4, 4, 2)), np.ones((4, 4))), "square grid"),
+        (np.ones((3, 3)), (np.ones((4, 4, 3)), np.ones((4, 4))), "Decode a square grid"),
+        (np.ones((3, 3)), (np.ones((4, 4, 2)), np.ones((5, 5))), "density there"),
     ],
 )
-def test_what_latent_correspondence_refuses(panel, message):
+def test_what_latent_correspondence_refuses(density, panel, message):
     with pytest.raises(ValueError, match=message):
-        figures.latent_correspondence({"VAE": panel})
+        figures.latent_correspondence(density, {"VAE": panel})
 
 
 K = np.array([1, 4, 16])
 
 
-def test_signal_to_noise_draws_each_estimator_and_the_slope_it_goes_by():
-    curves = {"IWAE": 0.5 / np.sqrt(K), "DReG": 0.5 * np.sqrt(K)}
-    figure = figures.signal_to_noise({"encoder": curves, "decoder": curves}, K, floor=0.01)
+def test_signal_to_noise_draws_each_estimator_and_the_slope_of_theory():
+    curves = {"IWAE": 0.5 * K**-0.3, "DReG": 0.7 * K**0.4}
+    powers = {"encoder": {"IWAE": -0.5, "DReG": 0.5}}
+    panels = {"encoder": curves, "decoder": curves}
+    figure = figures.signal_to_noise(panels, K, powers=powers, floor=0.01)
     assert [axes.get_title() for axes in figure.axes] == ["encoder", "decoder"]
     lines = figure.axes[0].get_lines()
     drawn = {line.get_label(): line.get_ydata() for line in lines}
     for name, curve in curves.items():
         np.testing.assert_array_equal(drawn[name], curve)
     slopes = [line.get_ydata() for line in lines if line.get_label().startswith("_")][:2]
-    np.testing.assert_allclose(slopes, list(curves.values()))  # these curves are the slopes
+    np.testing.assert_allclose(slopes, [0.5 * K**-0.5, 0.7 * K**0.5])
+    assert len(figure.axes[1].get_lines()) == 3  # no theory given: the curves and the floor
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["IWAE", "DReG"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from scipy.stats import chi2, kstwobign
+from scipy.stats import chi2, chisquare, kstwobign
 from torch import Tensor
 
 FALSE_ALARM = 1e-6
@@ -65,3 +65,21 @@ def check_plane(
     expected = torch.cat([expected[many], expected[~many].sum()[None]])
     statistic = ((counts - expected).square() / expected.clamp(min=1e-9)).sum().item()
     assert chi2.sf(statistic, len(counts) - 1) > FALSE_ALARM, (statistic, len(counts))
+
+
+def check_masses(log_prob: LogProb, samples: Tensor, values: Tensor) -> None:
+    """A chi-square test over the values of a discrete variable, whose masses add up to one.
+
+    Args:
+        log_prob: of values [values, *event].
+        samples: [samples, *event].
+        values: all there are, [values, *event], each expected ten times or more.
+    """
+    mass = log_prob(values).exp().double()
+    assert abs(mass.sum().item() - 1) < 1e-6, mass.sum()
+    is_value = (samples[:, None] == values).reshape(len(samples), len(values), -1).all(-1)
+    counts = is_value.sum(0)
+    assert counts.sum() == len(samples), "samples that are none of the values"
+    expected = mass / mass.sum() * len(samples)
+    assert (expected >= 10).all(), expected
+    assert chisquare(counts, expected).pvalue > FALSE_ALARM, (counts, expected)

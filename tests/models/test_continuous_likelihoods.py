@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,11 @@ import scipy.stats
 import torch
 from scipy.integrate import quad
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vae import (
+    VAE,
     ContinuousBernoulliLikelihood,
     DecodedVariance,
     DiscretisedLogisticLikelihood,
@@ -20,9 +25,12 @@ from pyro_vae import (
     LaplaceLikelihood,
     Likelihood,
     LogisticLikelihood,
+    NormalGuide,
     NormalLikelihood,
     ShapeError,
+    StandardNormalPrior,
     StudentTLikelihood,
+    fit,
 )
 from pyro_vae.distributions import DiscretisedLogistic, Logistic
 from pyro_vae.evaluation import bits_per_dim
@@ -96,6 +104,20 @@ def test_the_logistic_is_exact_far_out() -> None:
     assert p.entropy().item() == pytest.approx(scipy.stats.logistic.entropy())
 
 
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 17.4), (torch.float64, 37.5)])
+def test_a_logistic_sample_is_no_outlier_where_the_uniform_one_is_at_an_end(
+    dtype: torch.dtype, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 ``torch.rand`` is 0 once in 2²⁴ draws; of as many, −log 2²⁴ = −16.6 is least."""
+    p = Logistic(torch.zeros(2, dtype=dtype), torch.ones(2, dtype=dtype))
+    largest = 1 - torch.finfo(dtype).eps / 2
+    for uniform, sign in [(0.0, -1), (largest, 1)]:
+        monkeypatch.setattr(torch, "rand", partial(torch.full, fill_value=uniform))
+        sample = p.sample()
+        assert (sign * sample > least - 1.5).all()
+        assert (sign * sample < least).all()
+
+
 # -- quantised data -------------------------------------------------------------------------------
 
 
@@ -141,15 +163,123 @@ def test_rounded_samples_have_the_masses() -> None:
     assert p.variance.item() == pytest.approx(samples.var().item(), abs=0.01)
 
 
-def test_bits_a_dimension_are_those_of_the_code() -> None:
-    # A uniform mass on 256 values costs 8 bits, whatever the shape.
-    likelihood = DiscretisedLogisticLikelihood(nn.Linear(1, 12), FixedVariance(1e8))
-    with torch.no_grad():
-        likelihood.decoder.weight.zero_()
-        nats = likelihood(torch.zeros(1, 1)).log_prob(torch.full((1, 12), 100 / 255))
-    uniform = -8 * math.log(2) * 12
-    assert bits_per_dim(uniform, (3, 4)) == pytest.approx(8.0)
-    assert bits_per_dim(nats, (12,)).item() > 8.0  # the ends take most of it
+def constant(outputs: int, value: float) -> nn.Module:
+    """A decoder that gives one location whatever z."""
+    decoder = nn.Linear(1, outputs)
+    nn.init.zeros_(decoder.weight)
+    nn.init.constant_(decoder.bias, value)
+    return decoder
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("deviation", [0.003, 0.1, 2.0])
+def test_bits_a_dimension_are_those_of_the_code(deviation: float) -> None:
+    likelihood = DiscretisedLogisticLikelihood(constant(1, 0.43), FixedVariance(deviation**2))
+    x = torch.linspace(0, 1, 256)[:, None]
+    nats = likelihood(torch.zeros(256, 1)).log_prob(x)
+    bits = bits_per_dim(nats, (1,)).numpy()
+    # Of the bins between edges half a step from the values, the ends taking the tails.
+    density = scipy.stats.logistic(0.43, deviation * math.sqrt(3) / math.pi)
+    edges = np.concatenate([[-np.inf], (np.arange(255) + 0.5) / 255, [np.inf]])
+    below, above = density.cdf(edges), density.sf(edges)
+    mass = np.where(below[1:] < 0.5, np.diff(below), -np.diff(above))
+    np.testing.assert_allclose(bits, -np.log2(mass), rtol=1e-9)
+    assert (2.0**-bits).sum() == pytest.approx(1.0)  # Kraft's equality: no bit is wasted
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variance", [1e-4, 1.0, 1e8])
+def test_two_equal_values_cost_a_bit_a_dimension(variance: float) -> None:
+    likelihood = DiscretisedLogisticLikelihood(constant(12, 0.5), FixedVariance(variance), bins=2)
+    nats = likelihood(torch.zeros(5, 1)).log_prob(torch.rand(5, 12).round())
+    torch.testing.assert_close(bits_per_dim(nats, (3, 4)), torch.ones(5))
+
+
+@pytest.mark.parametrize("bins", [2, 17, 256, 65536])
+def test_a_quantised_value_is_on_the_grid_in_float32(bins: int) -> None:
+    x = torch.arange(bins, dtype=torch.float32) / (bins - 1)
+    zero, one = torch.zeros((), dtype=torch.float32), torch.ones((), dtype=torch.float32)
+    for low, high in [(0.0, 1.0), (-1.0, 1.0), (100.0, 101.0)]:
+        p = DiscretisedLogistic(zero, one, bins, low, high)
+        assert p.support.check(low + (high - low) * x).all()
+        assert p.support.check(p.expand((1000,)).sample()).all()
+        assert not p.support.check(torch.tensor([low - 1, high + 1, math.nan])).any()
+        assert not p.support.check(torch.tensor([low - 1 / bins, high + 1 / bins])).any()
+    assert DiscretisedLogistic(zero, one, bins).support.check(x.double()).all()
+
+
+@pytest.mark.parametrize("x", [0.5012, 0.498, -1 / 255, 256 / 255])
+def test_a_value_between_two_of_the_grid_is_refused(x: float) -> None:
+    p = DiscretisedLogistic(torch.tensor(0.5), torch.tensor(0.1))
+    with pytest.raises(ValueError, match=r"support.*256 evenly spaced values from 0 to 1"):
+        p.log_prob(torch.tensor(x))
+
+
+def test_fit_says_which_datum_is_off_the_grid() -> None:
+    vae = VAE(
+        prior=StandardNormalPrior(1),
+        likelihood=DiscretisedLogisticLikelihood(nn.Linear(1, 4)),
+        guide=NormalGuide(nn.Linear(4, 2)),
+    )
+    x = torch.randint(256, (20, 4)) / 255
+    x[7, 2] = 0.5012
+    told = r"256 evenly spaced values from 0 to 1.*in datum 7\."
+    with pytest.raises(ValueError, match=told):
+        fit(vae, x, epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.02, 0.5, 30.0])
+@pytest.mark.parametrize("loc", [-2.0, 0.0, 0.43, 0.4999, 1.0, 5.0])
+def test_moments_are_the_sums_over_the_values(loc: float, scale: float) -> None:
+    place = torch.tensor(loc, requires_grad=True)
+    width = torch.tensor(scale, requires_grad=True)
+    p = DiscretisedLogistic(place, width)
+    values = torch.linspace(0, 1, 256)
+    mass = p.log_prob(values).exp()
+    mean = (values * mass).sum()
+    variance = ((values - mean) ** 2 * mass).sum()
+    for found, expected in [(p.mean, mean), (p.variance, variance)]:
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, (place, width), retain_graph=True),
+            torch.autograd.grad(expected, (place, width), retain_graph=True),
+            rtol=1e-7,
+            atol=1e-11,
+        )
+
+
+def test_a_small_variance_is_not_lost_in_float32() -> None:
+    p = DiscretisedLogistic(torch.tensor(0.995, dtype=torch.float32), torch.tensor(2e-4).float())
+    exact = DiscretisedLogistic(torch.tensor(0.995), torch.tensor(2e-4))
+    assert p.variance.item() == pytest.approx(exact.variance.item(), rel=1e-3)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The elements of the largest tensor made inside."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("name", ["mean", "variance"])
+def test_moments_need_bounded_memory_whatever_the_bins(name: str) -> None:
+    loc = torch.rand(50, 784, requires_grad=True)
+    p = DiscretisedLogistic(loc, torch.full((50, 784), 0.1))
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    with LargestTensor() as largest, saved_tensors_hooks(keep, lambda tensor: tensor):
+        getattr(p, name)
+    assert largest.elements <= 2**20  # of 10⁷ for all bins at once
+    assert sum(kept.values()) <= 4 * loc.numel()  # for the gradient
 
 
 @pytest.mark.parametrize(
@@ -163,7 +293,7 @@ def test_bins_out_of_range_are_refused(options: dict[str, float]) -> None:
 # -- the continuous Bernoulli ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("logit", [-8.0, -0.01, 0.0, 0.003, 2.0, 15.0])
+@pytest.mark.parametrize("logit", [-100.0, -8.0, -0.01, 0.0, 0.003, 2.0, 15.0, 30.0])
 @torch.no_grad()
 def test_the_continuous_bernoulli_is_a_density_on_the_unit_interval(logit: float) -> None:
     torch.manual_seed(0)

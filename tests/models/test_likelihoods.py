@@ -22,10 +22,12 @@ from pyro_vae import (
     OptimalVariance,
     StandardNormalPrior,
     Variance,
+    fit,
     update_statistics,
 )
 from pyro_vae.distributions import GreyBernoulli
 from pyro_vae.objectives import run_particles
+from tests.models.goodness import check_masses
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -68,6 +70,25 @@ def test_grey_bernoulli_samples_zeros_and_ones_with_its_mean() -> None:
     assert set(samples.unique().tolist()) == {0.0, 1.0}
     # The standard error is √(0.22/50 000) = 0.0021: 6 of them, by chance < 10⁻⁸.
     assert samples.mean().item() == pytest.approx(1 / (1 + math.exp(-0.7)), abs=0.0126)
+
+
+@torch.no_grad()
+def test_samples_of_a_bernoulli_likelihood_have_its_masses() -> None:
+    # Of all 2³ images of three pixels. A false alarm once in 10⁶.
+    decoder = nn.Linear(2, 3)
+    nn.init.zeros_(decoder.weight)
+    decoder.bias.copy_(torch.tensor([-2.0, 0.5, 1.5]))
+    p = BernoulliLikelihood(decoder)(torch.zeros(2))
+    images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    check_masses(p.log_prob, p.sample((20_000,)), images)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("logit", [-5.0, -0.3, 0.0, 4.0])
+def test_samples_of_a_grey_bernoulli_have_its_masses(logit: float, dtype: torch.dtype) -> None:
+    # A false alarm once in 10⁵ suites.
+    p = GreyBernoulli(logits=torch.tensor(logit, dtype=dtype))
+    check_masses(p.log_prob, p.sample((20_000,)), torch.tensor([0.0, 1.0], dtype=dtype))
 
 
 def test_a_bernoulli_likelihood_sums_over_the_pixels_of_an_image() -> None:
@@ -192,6 +213,59 @@ def test_the_optimal_variance_needs_an_estimate_for_evaluation() -> None:
     vae.eval()
     with pytest.raises(RuntimeError, match=r"OptimalVariance.*update_statistics"):
         ELBO().loss(vae.model, vae.guide, x)
+
+
+def met_exactly(variance: OptimalVariance) -> VAE:
+    """A VAE whose decoder gives zeros, and so meets data of zeros exactly."""
+    decoder = nn.Linear(2, 3)
+    nn.init.zeros_(decoder.weight)
+    nn.init.zeros_(decoder.bias)
+    return VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(decoder, variance),
+        guide=NormalGuide(nn.Linear(3, 4)),
+    )
+
+
+def test_data_that_are_met_exactly_need_a_least_variance() -> None:
+    x, told = torch.zeros(20, 3), r"OptimalVariance: expected .* above zero; got 0.*Give least="
+    vae = met_exactly(OptimalVariance())
+    with pytest.raises(ValueError, match=told):
+        ELBO().loss(vae.model, vae.guide, x)
+    with pytest.raises(ValueError, match=told):
+        fit(vae, x, epochs=1, progress=False)
+    vae.likelihood.variance.squared_error.mean.zero_()
+    with pytest.raises(ValueError, match=told):
+        vae.eval().generate(2)
+
+
+def test_with_a_least_variance_they_are_trained_on() -> None:
+    vae, x = met_exactly(OptimalVariance(least=0.01)), torch.zeros(20, 3)
+    fit(vae, x, epochs=2, progress=False)
+    variance = vae.eval().likelihood(torch.randn(5, 2)).variance
+    torch.testing.assert_close(variance, torch.full((5, 3), 0.01))
+    assert ELBO().loss(vae.model, vae.guide, x) < math.inf
+
+
+@pytest.mark.parametrize(("least", "is_at_bound"), [(1e-3, False), (1e3, True)])
+def test_the_optimal_variance_is_the_greater_of_the_mse_and_the_least(
+    least: float, is_at_bound: bool
+) -> None:
+    """Which is the likelihood's maximum over σ² ≥ least: it falls on both sides of the MSE."""
+    mean, x = torch.randn(50, 3, requires_grad=True), torch.randn(50, 3)
+    variance = OptimalVariance(least)
+    found = variance.during_inference(mean, x)
+    assert found.item() == (least if is_at_bound else (x - mean).square().mean().item())
+    (gradient,) = torch.autograd.grad(found, mean)
+    assert gradient.any() == (not is_at_bound)
+    variance.eval().squared_error.mean.fill_(0.2)
+    assert variance().item() == max(least, 0.2)
+
+
+@pytest.mark.parametrize("least", [-1e-9, math.nan, math.inf])
+def test_a_least_variance_that_is_none_is_refused(least: float) -> None:
+    with pytest.raises(ValueError, match="least: expected a finite number ≥ 0; got"):
+        OptimalVariance(least)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])

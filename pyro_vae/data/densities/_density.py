@@ -16,7 +16,8 @@ __all__ = ["Density"]
 class Density(ABC):
     """A density on the plane from which data are drawn without end, known exactly.
 
-    A density implements ``sample`` and ``log_prob``. Its points lie in about [−½, ½]².
+    A density implements ``sample`` and ``log_prob``. The points of those with a name on the command
+    line lie in about [−½, ½]²; one of another size says where its mass is, for :attr:`entropy`.
     """
 
     name: str

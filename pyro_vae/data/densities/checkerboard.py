@@ -33,7 +33,9 @@ class Checkerboard(Density):
         row = torch.randint(4, (count,), device=device)
         column = 2 * torch.randint(2, (count,), device=device) + row % 2
         cell = torch.stack([column, row], -1).to(dtype)
-        within = torch.rand(count, 2, dtype=dtype, device=device)
+        # Two roundings below 1: the next larger would be rounded into the next cell, or off it.
+        largest = 1 - 2 * torch.finfo(dtype).eps
+        within = torch.rand(count, 2, dtype=dtype, device=device).clamp(max=largest)
         return (cell + within) / 4 - 0.5
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -8,6 +9,8 @@ from torch import Tensor
 from pyro_vae.data.densities._density import Density
 
 __all__ = ["EightGaussians", "GaussianRing"]
+
+_REACH = 8  # deviations from a centre beyond which there is no mass to speak of: 10⁻¹⁴
 
 
 class GaussianRing(Density):
@@ -35,6 +38,24 @@ class GaussianRing(Density):
             )
         self.components, self.radius, self.deviation = components, radius, deviation
         self.name = f"{components} Gaussians"
+        self.grid_half_width, self.grid_step = radius + _REACH * deviation, deviation / 8
+
+    @cached_property
+    def entropy(self) -> float:
+        """H = −E[log p(x)] in nats, x from the first normal: by symmetry it is the same from each.
+
+        By the trapezoidal rule on a grid of eight deviations around it, of its deviation's own
+        scale: whatever the sizes, as many points.
+        """
+        half = _REACH * self.deviation
+        axis = torch.arange(-half, half, self.grid_step, dtype=torch.float64)
+        weight = (-axis.square() / (2 * self.deviation**2)).softmax(0)  # of a normal, adds up to 1
+        centre = self._centres(torch.zeros((), dtype=torch.float64))
+        total = 0.0
+        for row, share in zip(axis, weight, strict=True):  # one line at a time bounds the memory
+            log_p = self.log_prob(centre + torch.stack([row.expand_as(axis), axis], -1))
+            total -= (share * weight * log_p).sum().item()
+        return total
 
     def sample(
         self,
