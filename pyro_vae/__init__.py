@@ -15,6 +15,7 @@ from pyro_vae.guides import (
     BetaGuide,
     Capabilities,
     ConstantNormalGuide,
+    DecoderPrecisionGuide,
     DirichletGuide,
     FlowGuide,
     FullCovarianceGuide,
@@ -30,6 +31,7 @@ from pyro_vae.guides import (
     UniformGuide,
 )
 from pyro_vae.likelihoods import (
+    BAGGINS,
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
     DecodedVariance,
@@ -51,6 +53,7 @@ from pyro_vae.objectives import (
     MIWAE,
     DReG,
     FloatingPriorELBO,
+    LaplaceEvidence,
     Objective,
     Renyi,
     StickingTheLanding,
@@ -80,6 +83,7 @@ from pyro_vae.vae import VAE, Pair
 __version__ = "0.1.0"
 
 __all__ = [
+    "BAGGINS",
     "BILBO",
     "ELBO",
     "IWAE",
@@ -94,6 +98,7 @@ __all__ = [
     "ContinuousBernoulliLikelihood",
     "DReG",
     "DecodedVariance",
+    "DecoderPrecisionGuide",
     "DirichletGuide",
     "DiscretisedLogisticLikelihood",
     "EarlyStopping",
@@ -108,6 +113,7 @@ __all__ = [
     "Guide",
     "History",
     "InverseFlowGuide",
+    "LaplaceEvidence",
     "LaplaceGuide",
     "LaplaceLikelihood",
     "LearnedVariance",

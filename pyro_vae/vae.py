@@ -148,7 +148,7 @@ class _Model(Program):
         with pyro.plate("data", x.shape[0], dim=-1):
             z = pyro.sample("z", prior)
             _check_latent(z, self.prior.latent_dim)
-            likelihood = self.likelihood.during_inference(z, x)
+            likelihood = self.likelihood.during_inference(z, x, q)
             _check_event(likelihood.event_shape, x)
             return pyro.sample("x", likelihood, obs=x)
 

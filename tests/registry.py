@@ -13,6 +13,7 @@ from pyro.distributions import transforms
 from torch import Tensor, nn
 
 from pyro_vae import (
+    BAGGINS,
     BILBO,
     ELBO,
     IWAE,
@@ -22,6 +23,7 @@ from pyro_vae import (
     ConstantNormalGuide,
     ContinuousBernoulliLikelihood,
     DecodedVariance,
+    DecoderPrecisionGuide,
     DirichletGuide,
     DiscretisedLogisticLikelihood,
     DReG,
@@ -35,6 +37,7 @@ from pyro_vae import (
     GammaGuide,
     Guide,
     InverseFlowGuide,
+    LaplaceEvidence,
     LaplaceGuide,
     LaplaceLikelihood,
     LearnedVariance,
@@ -106,6 +109,14 @@ def flow_guide(*flows: nn.Module) -> FlowGuide:
     return FlowGuide(NormalGuide(encoder(2 * LATENT)), flows)
 
 
+def decoder_precision() -> DecoderPrecisionGuide:
+    """With a model that is the same each time: it is no part of the guide's state."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        likelihood = BernoulliLikelihood(decoder())
+    return DecoderPrecisionGuide(encoder(LATENT), StandardNormalPrior(LATENT), likelihood)
+
+
 def estimated(module: nn.Module) -> nn.Module:
     """With what ``update_statistics`` would estimate, so that it can be used on its own."""
     for name, buffer in module.named_buffers():
@@ -141,6 +152,13 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "NormalLikelihood, shared": lambda: NormalLikelihood(decoder(), LearnedVariance()),
     "NormalLikelihood, each": lambda: NormalLikelihood(decoder(), LearnedVariance((DATA,))),
     "NormalLikelihood, optimal": lambda: estimated(NormalLikelihood(decoder(), OptimalVariance())),
+    "NormalLikelihood, of each datum": lambda: estimated(
+        NormalLikelihood(decoder(), OptimalVariance(each_datum=True))
+    ),
+    "NormalLikelihood, BAGGINS": lambda: estimated(NormalLikelihood(decoder(), BAGGINS())),
+    "NormalLikelihood, BAGGINS of each datum": lambda: estimated(
+        NormalLikelihood(decoder(), BAGGINS(each_datum=True))
+    ),
     "NormalLikelihood, decoded": lambda: NormalLikelihood(decoder(2 * DATA), DecodedVariance()),
     "LaplaceLikelihood": lambda: LaplaceLikelihood(decoder(), LearnedVariance()),
     "LogisticLikelihood": lambda: LogisticLikelihood(decoder(), LearnedVariance()),
@@ -162,6 +180,7 @@ GUIDES: dict[str, Callable[[], Guide]] = {
     "LogNormalGuide": lambda: LogNormalGuide(encoder(2 * LATENT)),
     "GammaGuide": lambda: GammaGuide(encoder(2 * LATENT)),
     "BetaGuide": lambda: BetaGuide(encoder(2 * LATENT)),
+    "DecoderPrecisionGuide": decoder_precision,
     "DirichletGuide": lambda: DirichletGuide(encoder(LATENT)),
     "FlowGuide, planar": lambda: flow_guide(planar(), planar()),
     "FlowGuide, IAF": lambda: flow_guide(autoregressive(), Flip(), autoregressive()),
@@ -184,6 +203,7 @@ OBJECTIVES: dict[str, Callable[[int], Objective]] = {
     "DReG": DReG,
     "StickingTheLanding": StickingTheLanding,
     "BILBO": BILBO,
+    "LaplaceEvidence": lambda k: LaplaceEvidence(),
     "FloatingPriorELBO": FloatingPriorELBO,
     "FloatingPriorELBO, sampled": lambda k: FloatingPriorELBO(k, analytic_kl=False),
 }

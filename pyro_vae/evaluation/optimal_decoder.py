@@ -45,7 +45,7 @@ class OptimalDecoder(nn.Module):
         self,
         mean: Float[Tensor, "data latent"],
         variance: Tensor,
-        x: Float[Tensor, "data features"],
+        x: Float[Tensor, "as_many features"],
         *,
         at_once: int = 20_000_000,
     ) -> None:

@@ -3,6 +3,7 @@
 from pyro_vae.guides._guide import Capabilities, Guide
 from pyro_vae.guides.beta import BetaGuide
 from pyro_vae.guides.constant_normal import ConstantNormalGuide
+from pyro_vae.guides.decoder_precision import DecoderPrecisionGuide
 from pyro_vae.guides.dirichlet import DirichletGuide
 from pyro_vae.guides.flow import FlowGuide
 from pyro_vae.guides.full_covariance import FullCovarianceGuide
@@ -20,6 +21,7 @@ __all__ = [
     "BetaGuide",
     "Capabilities",
     "ConstantNormalGuide",
+    "DecoderPrecisionGuide",
     "DirichletGuide",
     "FlowGuide",
     "FullCovarianceGuide",

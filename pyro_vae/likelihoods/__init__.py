@@ -1,6 +1,7 @@
 """Likelihoods p(x|z): modules whose ``forward(z)`` returns a distribution over data."""
 
 from pyro_vae.likelihoods._likelihood import Likelihood
+from pyro_vae.likelihoods.baggins import BAGGINS
 from pyro_vae.likelihoods.bernoulli import BernoulliLikelihood
 from pyro_vae.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
 from pyro_vae.likelihoods.discretised_logistic import DiscretisedLogisticLikelihood
@@ -17,6 +18,7 @@ from pyro_vae.likelihoods.variances import (
 )
 
 __all__ = [
+    "BAGGINS",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "DecodedVariance",

@@ -1,13 +1,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyro_vae._errors import PairError
 from pyro_vae._shapes import Data, Latents
 
-__all__ = ["Likelihood"]
+__all__ = ["Likelihood", "Posterior", "no_posterior"]
+
+
+Posterior = Callable[[], Distribution]
+"""Gives the q(z|x) of a batch."""
+
+
+def no_posterior() -> Distribution:
+    """Where there is no guide to ask."""
+    raise PairError(
+        "likelihood: expected the posteriors of the batch, which this one is estimated from; got "
+        "none. Use it inside a VAE, or give during_inference a function that returns q(z|x)."
+    )
 
 
 class Likelihood(nn.Module, ABC):
@@ -25,8 +39,10 @@ class Likelihood(nn.Module, ABC):
     def forward(self, z: Latents) -> Distribution:
         """The distribution p(x|z), batch shape ``z.shape[:-1]``, event shape that of one datum."""
 
-    def during_inference(self, z: Latents, x: Data) -> Distribution:
-        """p(x|z) as the model uses it on a batch of data ``x``.
+    def during_inference(
+        self, z: Latents, x: Data, posterior: Posterior = no_posterior
+    ) -> Distribution:
+        """p(x|z) as the model uses it on a batch of data ``x``; ``posterior()`` gives q(z|x).
 
         Only a likelihood with a parameter that is estimated on the batch overrides it.
         """

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pyro_vae.likelihoods._likelihood import Likelihood, event_dims
+from pyro_vae.likelihoods._likelihood import Likelihood, Posterior, event_dims, no_posterior
 from pyro_vae.likelihoods.variances import FixedVariance, Variance
 
 __all__ = ["LocationScaleLikelihood"]
@@ -34,8 +34,10 @@ class LocationScaleLikelihood(Likelihood):
         mean, variance = self.variance.split(self.decoder(z))
         return self._of_data(mean, variance, z)
 
-    def during_inference(self, z: Tensor, x: Tensor) -> Distribution:
-        mean, variance = self.variance.split_during_inference(self.decoder(z), x)
+    def during_inference(
+        self, z: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> Distribution:
+        mean, variance = self.variance.split_during_inference(self.decoder(z), x, posterior)
         return self._of_data(mean, variance, z)
 
     def _of_data(self, mean: Tensor, variance: Tensor, z: Tensor) -> Distribution:

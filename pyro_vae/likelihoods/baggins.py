@@ -7,7 +7,8 @@ from torch.distributions import Distribution
 
 from pyro_vae._module import EstimatedMean
 from pyro_vae.distributions import normal_moments, optimal_prior_variance
-from pyro_vae.likelihoods.variances import Posterior, Variance
+from pyro_vae.likelihoods._likelihood import Posterior, no_posterior
+from pyro_vae.likelihoods.variances import Variance, as_data, of_each_datum
 
 __all__ = ["BAGGINS"]
 
@@ -63,15 +64,15 @@ class BAGGINS(Variance):
     def forward(self) -> Tensor:
         return self.tau * self.squared_error.population() / self.information.population()
 
-    def during_inference(self, mean: Tensor, x: Tensor, posterior: Posterior) -> Tensor:
+    def during_inference(
+        self, mean: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> Tensor:
         if not self.squared_error.training:
             return self()
-        squared = (x - mean).square().flatten(mean.dim() - x.dim() + 1).sum(-1)  # [..., batch]
-        aggregate = self.squared_error(squared.mean(), len(x))
+        each = of_each_datum((x - mean).square(), x).sum(-1, keepdim=True)
+        over_all = self.squared_error(each.mean(), len(x))
         information = self.information(_information(posterior()), len(x))
-        if self.each_datum:
-            aggregate = squared.reshape(*squared.shape, *(1 for _ in x.shape[1:]))
-        return self.tau * aggregate / information
+        return self.tau * (as_data(each, x) if self.each_datum else over_all) / information
 
 
 def _information(q: Distribution) -> Tensor:

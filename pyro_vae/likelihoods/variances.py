@@ -11,8 +11,17 @@ from torch import Tensor, nn
 
 from pyro_vae._errors import ShapeError
 from pyro_vae._module import EstimatedMean
+from pyro_vae.likelihoods._likelihood import Posterior, no_posterior
 
-__all__ = ["DecodedVariance", "FixedVariance", "LearnedVariance", "OptimalVariance", "Variance"]
+__all__ = [
+    "DecodedVariance",
+    "FixedVariance",
+    "LearnedVariance",
+    "OptimalVariance",
+    "Variance",
+    "as_data",
+    "of_each_datum",
+]
 
 
 class Variance(nn.Module, ABC):
@@ -23,17 +32,22 @@ class Variance(nn.Module, ABC):
     def forward(self) -> Tensor:
         """σ², a shape that broadcasts with one datum."""
 
-    def during_inference(self, mean: Tensor, x: Tensor) -> Tensor:
-        """σ² for a batch ``x`` with decoded means ``mean``; only an estimate needs them."""
+    def during_inference(
+        self, mean: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> Tensor:
+        """σ² for a batch ``x`` with decoded means ``mean`` and posteriors ``posterior()``; only an
+        estimate needs them."""
         return self()
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and σ², from what the decoder gives: the mean alone, but for one."""
         return outputs, self()
 
-    def split_during_inference(self, outputs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same on a batch ``x``."""
-        return outputs, self.during_inference(outputs, x)
+    def split_during_inference(
+        self, outputs: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> tuple[Tensor, Tensor]:
+        """The same on a batch ``x`` with posteriors ``posterior()``."""
+        return outputs, self.during_inference(outputs, x, posterior)
 
 
 class FixedVariance(Variance):
@@ -60,22 +74,29 @@ class FixedVariance(Variance):
 class LearnedVariance(Variance):
     """σ² = exp(ℓ), ℓ a parameter: one for all dimensions, or one for each.
 
-    Without a bound it can run off to zero on data of low rank (Fyffe, section 5).
+    Without a bound it can run off to zero on data of low rank (Fyffe, section 5); ``least`` is one.
 
     Args:
         event_shape: ``()`` for one shared variance, the shape of a datum for one per dimension.
-        initial: σ² at the start.
+        initial: exp(ℓ) at the start.
+        least: added to σ².
+
+    Raises:
+        ValueError: an ``initial`` that is not positive, or a negative ``least``.
 
     >>> LearnedVariance((3,), initial=2.0)()
     tensor([2., 2., 2.], grad_fn=<ExpBackward0>)
     """
 
-    def __init__(self, event_shape: tuple[int, ...] = (), initial: float = 1.0) -> None:
+    def __init__(
+        self, event_shape: tuple[int, ...] = (), initial: float = 1.0, *, least: float = 0.0
+    ) -> None:
         super().__init__()
+        self.least = _non_negative(least)
         self.log_variance = nn.Parameter(torch.full(event_shape, math.log(_positive(initial))))
 
     def forward(self) -> Tensor:
-        return self.log_variance.exp()
+        return self.log_variance.exp() + self.least
 
 
 class DecodedVariance(Variance):
@@ -116,7 +137,9 @@ class DecodedVariance(Variance):
         mean, log_variance = outputs.chunk(2, dim=self.dim)
         return mean, log_variance.exp() + self.least
 
-    def split_during_inference(self, outputs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def split_during_inference(
+        self, outputs: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> tuple[Tensor, Tensor]:
         return self.split(outputs)
 
 
@@ -138,6 +161,9 @@ class OptimalVariance(Variance):
 
     Args:
         least: a floor of σ².
+        each_datum: give each datum the σ² of its own squared error while training, in place of the
+            batch's: the loss is then a mean of log MSE_i. For evaluation it is that of the training
+            set in either case, so that p(x|z) is a density.
 
     Raises:
         ValueError: for a negative ``least``; without one, where Pyro's validation is on (in ``fit``
@@ -148,27 +174,41 @@ class OptimalVariance(Variance):
     tensor(0.0100)
     """
 
-    def __init__(self, least: float = 0.0) -> None:
+    def __init__(self, least: float = 0.0, *, each_datum: bool = False) -> None:
         super().__init__()
-        self.least = _non_negative(least)
+        self.least, self.each_datum = _non_negative(least), each_datum
         self.squared_error = EstimatedMean((), "OptimalVariance's σ²", of_samples=True)
 
     def forward(self) -> Tensor:
         return self._at_least(self.squared_error.population())
 
-    def during_inference(self, mean: Tensor, x: Tensor) -> Tensor:
+    def during_inference(
+        self, mean: Tensor, x: Tensor, posterior: Posterior = no_posterior
+    ) -> Tensor:
         if not self.squared_error.training:
             return self()
-        return self._at_least(self.squared_error((x - mean).square().mean(), x.shape[0]))
+        each = of_each_datum((x - mean).square(), x).mean(-1, keepdim=True)
+        over_all = self.squared_error(each.mean(), len(x))
+        return self._at_least(as_data(each, x) if self.each_datum else over_all)
 
     def _at_least(self, squared_error: Tensor) -> Tensor:
         # Only where validation is on: to look at a value would halt a GPU at each step.
-        if not self.least and is_validation_enabled() and bool(squared_error == 0):
+        if not self.least and is_validation_enabled() and bool((squared_error == 0).any()):
             raise ValueError(
                 "OptimalVariance: expected a mean squared error above zero; got 0, from data that "
                 "the decoder meets exactly. Give least=, a floor of σ², or another variance."
             )
         return squared_error.clamp(min=self.least)
+
+
+def of_each_datum(values: Tensor, x: Tensor) -> Tensor:
+    """Values [..., batch, *event] with the event flat, [..., batch, size]."""
+    return values.flatten(values.dim() - x.dim() + 1)
+
+
+def as_data(values: Tensor, x: Tensor) -> Tensor:
+    """Values [..., batch, 1] of a shape that broadcasts with data, [..., batch, 1, …, 1]."""
+    return values.reshape(*values.shape[:-1], *(1 for _ in x.shape[1:]))
 
 
 def _non_negative(least: float) -> float:

@@ -18,6 +18,8 @@ from pyro_vae.distributions import Mode, jacobian, location_and_information, nor
 
 __all__ = ["Decoded", "decode"]
 
+Site = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -61,16 +63,16 @@ def decode(
     return Decoded(nodes[latent]["fn"], nodes[site]["fn"], jacobian(location, z, mode=chosen))
 
 
-def _location(
-    model: Callable[..., Any], x: Tensor, z: Tensor, *, latent: str, site: str
-) -> Tensor:
+def _location(model: Callable[..., Any], x: Tensor, z: Tensor, *, latent: str, site: str) -> Tensor:
     """The decoded parameter at latents [..., batch, n], flat: [..., batch, m]."""
     p = _nodes(model, x, z, latent)[site]["fn"]
     location, _ = location_and_information(p)
     return location.flatten(z.dim() - 1)
 
 
-def _nodes(model: Callable[..., Any], x: Tensor, z: Tensor, latent: str) -> dict[str, dict[str, Any]]:
+def _nodes(
+    model: Callable[..., Any], x: Tensor, z: Tensor, latent: str
+) -> dict[str, dict[str, Any]]:
     """The model's sites, with latents [..., batch, n] for the batch x; at most one more plate."""
     given = poutine.condition(model, data={latent: z})
     if z.dim() == 2:

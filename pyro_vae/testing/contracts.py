@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -49,9 +50,10 @@ def check_likelihood(likelihood: Likelihood, latent_dim: int, x: Tensor) -> None
         latent_dim: the size of z.
         x: data [batch, *event] on its support.
     """
+    q = dist.Normal(torch.zeros(len(x), latent_dim), 1.0).to_event(1)
     for leading in [(len(x),), (3, len(x))]:
         z = torch.randn(*leading, latent_dim, requires_grad=True)
-        p = likelihood.during_inference(z, x)
+        p = likelihood.during_inference(z, x, lambda: q)
         _expect(p.batch_shape == leading, f"batch shape {leading}; got {tuple(p.batch_shape)}")
         _expect(p.event_shape == x.shape[1:], f"event shape {x.shape[1:]}; got {p.event_shape}")
         log_prob = p.log_prob(x)

@@ -135,8 +135,10 @@ def test_the_repr_names_the_class(make: Callable[[], nn.Module]) -> None:
 @over(OBJECTIVES)
 def test_the_repr_of_an_objective_has_its_settings(make: Callable[[int], Objective]) -> None:
     objective = make(3)
-    assert repr(objective).startswith(f"{type(objective).__name__}(num_particles=3")
-    assert make(3).settings() == objective.settings() != make(4).settings()
+    particles = "num_particles=3" if "num_particles" in objective.settings() else ""
+    assert repr(objective).startswith(f"{type(objective).__name__}({particles}")
+    assert make(3).settings() == objective.settings()
+    assert not particles or objective.settings() != make(4).settings()
 
 
 @over(MODULES)

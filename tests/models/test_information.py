@@ -18,6 +18,8 @@ from pyro_vae.distributions import (
     location_and_information,
 )
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 MODES: list[Mode] = ["forward", "reverse"]
 
 
@@ -61,10 +63,10 @@ def test_the_jacobian_of_a_constant_is_zero() -> None:
     torch.testing.assert_close(found, torch.zeros(4, 2, 3))
 
 
-THETA = torch.tensor([-1.5, 0.2, 0.7])
-GRID = torch.linspace(-200, 200, 400_001)
-UNIT = torch.linspace(0, 1, 100_001)
-BITS = torch.tensor([0.0, 1.0])
+THETA = torch.tensor([-1.5, 0.2, 0.7], dtype=torch.float64)
+GRID = torch.linspace(-200, 200, 400_001, dtype=torch.float64)
+UNIT = torch.linspace(0, 1, 100_001, dtype=torch.float64)
+BITS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 # By name: p(x|θ), the values x, and whether they are summed over (else integrated).
 FAMILIES = {
