@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_vae import ELBO, IWAE
+from pyro_vae import ELBO, IWAE, MIWAE, DReG, Objective, Renyi, StickingTheLanding
 from pyro_vae.evaluation import log_evidence, log_weights
 from pyro_vae.testing import LinearGaussian, linear_gaussian
 
@@ -96,9 +96,22 @@ def test_no_other_diagonal_guide_has_a_larger_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    "objective", [ELBO(1), ELBO(7), IWAE(1), IWAE(7), IWAE(50)], ids=lambda o: repr(o)
+    "objective",
+    [
+        ELBO(1),
+        ELBO(7),
+        IWAE(1),
+        IWAE(7),
+        IWAE(50),
+        MIWAE(6, num_groups=2),
+        Renyi(7, alpha=0.5),
+        Renyi(7, alpha=3.0),
+        DReG(7),
+        StickingTheLanding(7),
+    ],
+    ids=repr,
 )
-def test_every_draw_of_a_bound_is_the_log_evidence(objective: ELBO | IWAE) -> None:
+def test_every_draw_of_a_bound_is_the_log_evidence(objective: Objective) -> None:
     pair = exact_pair()
     for _ in range(3):
         bound = objective.per_datum(pair.model, pair.guide, pair.x)

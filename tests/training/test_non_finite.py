@@ -12,7 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyro_vae import NonFiniteError, Pair, fit
+from pyro_vae import (
+    IWAE,
+    MIWAE,
+    DReG,
+    NonFiniteError,
+    Objective,
+    Pair,
+    Renyi,
+    StickingTheLanding,
+    fit,
+)
 from pyro_vae.training import Checkpoints
 from tests.training.pairs import Blind, MeanModel, mean_pair
 
@@ -80,6 +90,22 @@ def test_it_is_named_with_its_epoch_and_step(
 ) -> None:
     with pytest.raises(NonFiniteError, match=f"{place}: .* a NaN or infinity in {term}"):
         quietly(make(model, step), X)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [IWAE(3), MIWAE(4, num_groups=2), Renyi(3), DReG(3), StickingTheLanding(2)],
+    ids=repr,
+)
+@pytest.mark.parametrize(
+    ("model", "term"), [(WithNaN, r"log p\(x\|…\)"), (WithNaNPrior, r"log p\(z\)")]
+)
+def test_every_objective_names_the_term(
+    objective: Objective, model: type[Poisoned], term: str
+) -> None:
+    pair = make(model, 1)
+    with pytest.raises(NonFiniteError, match=rf"epoch 1, step 2: .* a NaN or infinity in {term}"):
+        quietly(pair, X, objective=objective)
 
 
 @pytest.mark.parametrize("model", [WithNaN, WithNaNPrior, WithInfiniteGradient])
