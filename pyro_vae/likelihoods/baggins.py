@@ -19,9 +19,10 @@ class BAGGINS(Variance):
     .. math:: σ^2 = \\frac{τ\\, E_B|x - ν(z)|^2}{E_B\\,tr\\,Σ^{-1}S_B^2}, \\quad
        S_B^2 = E_B[Σ + μμ^⊤]
 
-    of a :class:`~pyro_vae.likelihoods.NormalLikelihood`, with the one free number τ: the greater τ,
-    the greater σ² and the blurrier what is decoded. Nothing is learned, and nothing runs off to
-    zero while the latents hold information. It follows the scale of the data: data and decoded
+    of a :class:`~pyro_vae.likelihoods.NormalLikelihood`, with the one free number τ: in the bound
+    information costs tr Σ⁻¹S²/τ, so that the smaller τ, the less the latents hold and the blurrier
+    what is decoded. Nothing is learned, and nothing runs off to zero while data are not met
+    exactly. It follows the scale of the data: data and decoded
     means times λ shift the bound by −m log λ, and change nothing else. With
     :class:`~pyro_vae.objectives.BILBO` the bound is eq. 30:
 
@@ -31,8 +32,8 @@ class BAGGINS(Variance):
     While training, the means are over the batch and its particles, and gradients flow through them;
     for evaluation and generation they are over the training set, with z drawn from the posterior
     (:func:`pyro_vae.update_statistics`), so that p(x|z) is a density. Needs a guide with diagonal
-    normal posteriors. Against :class:`OptimalVariance`, which is τ = (information)/m: there σ² is
-    the most likely, here it is bounded by what the latents say.
+    normal posteriors. Against :class:`OptimalVariance`, the most likely σ² = E|x − ν|²/m of m data dimensions,
+    this one is m τ / tr Σ⁻¹S² times as large.
 
     Args:
         tau: τ > 0, the information factor; the paper takes 1/5 for MNIST with 100 latents.

@@ -1,0 +1,323 @@
+"""Fyffe's equations on a trained VAE: what each predicts, and what is measured.
+
+Everything is computed in evaluation mode and double precision, on data that are given; nothing is
+trained. A VAE here has one latent vector with a diagonal normal prior and posterior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyro_vae import VAE
+from pyro_vae.distributions import normal_moments
+from pyro_vae.evaluation import (
+    OptimalDecoder,
+    bound_terms,
+    closed_form_evidence,
+    constant_variance,
+    decoder_jacobian,
+    log_evidence,
+    optimal_prior,
+    posterior_moments,
+    posterior_precision,
+    stochastic_log_determinant,
+    variance_gap,
+    variance_gap_expanded,
+)
+
+__all__ = ["CHECKS", "Check", "Trained"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One equation on one model.
+
+    Args:
+        equation: its number.
+        about: what the two numbers are, with their unit.
+        predicted: by the equation.
+        measured: without it.
+        error: the standard error of ``measured``, where it is sampled.
+        spread: how far single data are from the prediction: the root mean square of the difference
+            over that of what is measured, where there is one for each datum.
+    """
+
+    equation: str
+    about: str
+    predicted: float
+    measured: float
+    error: float | None = None
+    spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained VAE, data held out, and how many latents a datum are drawn.
+
+    Args:
+        vae: in double precision, its estimates made.
+        x: held-out data.
+        train: training data, for the optimal decoder.
+        samples: latents a datum.
+        evidence_samples: for the log evidence.
+    """
+
+    vae: VAE
+    x: Tensor
+    train: Tensor
+    samples: int = 50
+    evidence_samples: int = 5000
+
+    @property
+    def prior_variance(self) -> Tensor:
+        """S², [latent]."""
+        _, variance = normal_moments(self.vae.prior())
+        return variance
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """μ and Σ of the held-out data, each [data, latent]."""
+        return posterior_moments(self.vae.guide, self.x)
+
+    def precision(self) -> Tensor:
+        """Λ = S⁻² + JᵀT⁻¹J at μ, [data, latent, latent]."""
+        mean, _ = self.moments()
+        return posterior_precision(self.vae.model, self.x, mean)
+
+    def elbo(self) -> Tensor:
+        """Of each datum, in nats."""
+        vae = self.vae
+        return bound_terms(vae.model, vae.guide, self.x, num_samples=self.samples).bound
+
+
+# -- the first order conditions --------------------------------------------------------------------
+
+
+def optimal_prior_variance(trained: Trained) -> list[Check]:
+    """Eq. 4: the S² that maximises the mean ELBO, found by descent, against the formula."""
+    mean, variance = trained.moments()
+    log_variance = torch.zeros_like(mean[0], requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_variance], max_iter=200, line_search_fn="strong_wolfe")
+
+    def kl() -> Tensor:
+        optimizer.zero_grad()
+        ratio = (variance + mean.square()) * (-log_variance).exp()
+        loss = 0.5 * (ratio + log_variance).sum(1).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(kl)
+    predicted = optimal_prior(trained.vae.guide, trained.x)
+    measured = log_variance.detach().exp()
+    return [_of_each("4", "tr S², the prior's variance", predicted, measured, torch.sum)]
+
+
+def gradients(trained: Trained) -> list[Check]:
+    """Eq. 9 and 10: the ELBO's derivatives by μ and Σ, of many draws, against the formulas."""
+    mean, variance = trained.moments()
+    mean, variance = mean.requires_grad_(), variance.requires_grad_()
+    s2 = trained.prior_variance
+    noise = torch.randn(trained.samples, *mean.shape, dtype=mean.dtype)
+    z = torch.cat([mean + variance.sqrt() * noise, mean - variance.sqrt() * noise])
+    kl = 0.5 * ((variance + mean.square()) / s2 - variance.log()).sum()
+    bound = trained.vae.likelihood(z).log_prob(trained.x).sum() / len(z) - kl
+    by_mean, by_variance = torch.autograd.grad(bound, [mean, variance])
+    predicted_mean = _pull(trained, mean.detach()) - mean.detach() / s2
+    own = variance.detach().reciprocal()
+    predicted_variance = 0.5 * (own - trained.precision().diagonal(dim1=-2, dim2=-1))
+    scale = variance.detach()  # in units of the posterior: a gradient times its standard deviation
+    return [
+        _norms("9", "|∂ELBO/∂μ|·√Σ", predicted_mean * scale.sqrt(), by_mean * scale.sqrt()),
+        _norms("10", "|∂ELBO/∂Σ|·Σ", predicted_variance * scale, by_variance * scale),
+    ]
+
+
+def posterior_mean(trained: Trained) -> list[Check]:
+    """Eq. 11: means image the residuals, μ = S²Jᵀ(x − ν(μ)) (with any T: S² ∂ log p(x|z)/∂z)."""
+    mean, _ = trained.moments()
+    predicted = trained.prior_variance * _pull(trained, mean)
+    return [_norms("11", "|μ|", predicted, mean)]
+
+
+def posterior_variance(trained: Trained) -> list[Check]:
+    """Eq. 12: the learned variances against the inverse of the information, 1/Λ_jj."""
+    _, variance = trained.moments()
+    predicted = trained.precision().diagonal(dim1=-2, dim2=-1).reciprocal()
+    return [_of_each("12", "−½ log|Σ|, nats", _information(predicted), _information(variance))]
+
+
+def _information(variance: Tensor) -> Tensor:
+    return -0.5 * variance.log().sum(1)
+
+
+def _pull(trained: Trained, mean: Tensor) -> Tensor:
+    """∂ log p(x|z)/∂z at μ, Jᵀ T⁻¹ (x − ν(μ)) of a normal likelihood, [data, latent]."""
+    z = mean.detach().clone().requires_grad_()
+    return torch.autograd.grad(trained.vae.likelihood(z).log_prob(trained.x).sum(), z)[0]
+
+
+# -- the evidence ----------------------------------------------------------------------------------
+
+
+def evidence(trained: Trained) -> list[Check]:
+    """Eq. 16 (T = I) and 26: the closed form against importance sampling."""
+    vae = trained.vae
+    found = log_evidence(vae.model, vae.guide, trained.x, num_samples=trained.evidence_samples)
+    predicted = closed_form_evidence(vae.model, vae.guide, trained.x)
+    check = _of_each("16, 26", "log p(x), nats", predicted, found.value, torch.mean)
+    return [
+        Check(
+            check.equation,
+            check.about,
+            check.predicted,
+            check.measured,
+            found.mean_error(),
+            check.spread,
+        )
+    ]
+
+
+def gaps(trained: Trained) -> list[Check]:
+    """Eq. 17, 18 and 21: the ELBO and its gap, of many draws, against the formulas."""
+    vae = trained.vae
+    _, variance = trained.moments()
+    precision = trained.precision()
+    closed = closed_form_evidence(vae.model, vae.guide, trained.x)
+    elbo = trained.elbo()
+    found = log_evidence(vae.model, vae.guide, trained.x, num_samples=trained.evidence_samples)
+    gap, expanded = variance_gap(precision, variance), variance_gap_expanded(precision, variance)
+    return [
+        _of_each("17", "ELBO, nats", closed - gap, elbo),
+        _of_each("18", "log p(x) − ELBO, nats", gap, found.value - elbo),
+        _of_each("21", "the same to second order", expanded, found.value - elbo),
+    ]
+
+
+def log_determinant(trained: Trained) -> list[Check]:
+    """Eq. 19 and 20: log|JᵀJS² + I| of one datum, by probes and by factorisation."""
+    precision = trained.precision()[0]
+    deviation = trained.prior_variance.sqrt()
+    matrix = deviation.unsqueeze(1) * precision * deviation
+    found = stochastic_log_determinant(
+        lambda v: v @ matrix, len(matrix), steps=5000, dtype=matrix.dtype
+    )
+    exact = torch.linalg.slogdet(matrix).logabsdet.item()
+    return [Check("19, 20", "log|JᵀJS² + I|, nats", exact, found.value, found.error)]
+
+
+# -- constant variance -----------------------------------------------------------------------------
+
+
+def penalty(trained: Trained) -> list[Check]:
+    """Eq. 22: what one covariance for all costs against each datum's own Λ⁻¹, in ELBO."""
+    mean, _ = trained.moments()
+    precision = trained.precision()
+    cost = constant_variance(precision)
+    own = _elbo(trained, mean, torch.linalg.inv(precision))
+    same = _elbo(trained, mean, cost.covariance.expand_as(precision))
+    difference = own - same
+    measured = difference.mean().item()
+    error = (difference.std() / len(difference) ** 0.5).item()
+    return [
+        Check("22", "cost of one Σ, nats: ¼ tr CV²", cost.penalty, measured, error),
+        Check("22", "the same without expansion", cost.penalty_exact, measured, error),
+    ]
+
+
+def _elbo(trained: Trained, mean: Tensor, covariance: Tensor) -> Tensor:
+    """Of normal posteriors, [data], in nats; with the same noise at each call."""
+    vae, factor = trained.vae, torch.linalg.cholesky(covariance)
+    noise = torch.randn(
+        trained.samples, *mean.shape, dtype=mean.dtype, generator=torch.Generator().manual_seed(0)
+    )
+    z = mean + (factor @ noise.unsqueeze(-1)).squeeze(-1)
+    with torch.no_grad():
+        joint = vae.prior().log_prob(z) + vae.likelihood(z).log_prob(trained.x)
+    return joint.mean(0) + dist.MultivariateNormal(mean, scale_tril=factor).entropy()
+
+
+# -- the decoder and the posterior -----------------------------------------------------------------
+
+
+def optimal_decoder(trained: Trained) -> list[Check]:
+    """Eq. 6 and 7: the closed form over the training set against the network, at training data."""
+    vae, x = trained.vae, trained.train
+    mean, variance = posterior_moments(vae.guide, x)
+    best = OptimalDecoder(mean, variance, x.flatten(1))
+    few = slice(0, 200)
+    z = mean[few]
+    network, closed = vae.decode(z).flatten(1), best(z)
+    j = decoder_jacobian(vae.model, x[few], z)
+    return [
+        _norms("6", "|ν(μ)| at training data", closed, network),
+        _norms("7", "|J| at training data", best.jacobian(z).flatten(1), j.flatten(1)),
+    ]
+
+
+def true_posterior(trained: Trained) -> list[Check]:
+    """Eq. 25: the posterior's variances by weighted samples, against Λ⁻¹."""
+    vae, x = trained.vae, trained.x[:200]
+    mean, _ = posterior_moments(vae.guide, x)
+    covariance = torch.linalg.inv(posterior_precision(vae.model, x, mean))
+    q = dist.MultivariateNormal(mean, covariance)
+    z = q.sample((trained.evidence_samples,))
+    log_weight = (vae.prior().log_prob(z) + vae.likelihood(z).log_prob(x) - q.log_prob(z)).softmax(
+        0
+    )
+    weight = log_weight.unsqueeze(-1)
+    centre = (weight * z).sum(0)
+    measured = (weight * (z - centre).square()).sum(0)
+    predicted = covariance.diagonal(dim1=-2, dim2=-1)
+    return [
+        _of_each(
+            "25",
+            "½ log|Σ| of the posterior, nats",
+            -_information(predicted),
+            -_information(measured),
+        )
+    ]
+
+
+CHECKS: tuple[Callable[[Trained], list[Check]], ...] = (
+    optimal_prior_variance,
+    optimal_decoder,
+    gradients,
+    posterior_mean,
+    posterior_variance,
+    evidence,
+    gaps,
+    log_determinant,
+    penalty,
+    true_posterior,
+)
+"""In the order of the equations."""
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def _of_each(
+    equation: str,
+    about: str,
+    predicted: Tensor,
+    measured: Tensor,
+    total: Callable[[Tensor], Tensor] = torch.mean,
+) -> Check:
+    """Of numbers for each datum: their means, and how far single ones are apart."""
+    difference = (predicted - measured).square().mean().sqrt()
+    spread = (difference / measured.square().mean().sqrt()).item()
+    return Check(equation, about, total(predicted).item(), total(measured).item(), spread=spread)
+
+
+def _norms(equation: str, about: str, predicted: Tensor, measured: Tensor) -> Check:
+    """Of vectors for each datum: their root mean square norms, and that of the difference."""
+
+    def norm(vectors: Tensor) -> float:
+        return vectors.square().sum(1).mean().sqrt().item()
+
+    spread = norm(predicted - measured) / norm(measured)
+    return Check(equation, about, norm(predicted), norm(measured), spread=spread)
