@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyro_vae._errors import PairError
+from pyro_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from pyro_vae.distributions.logistic import Logistic
 
 __all__ = ["location_and_information"]
@@ -59,7 +60,7 @@ def _bernoulli(p: torch_dist.Bernoulli) -> tuple[Tensor, Tensor]:
 
 
 @_of.register
-def _continuous_bernoulli(p: torch_dist.ContinuousBernoulli) -> tuple[Tensor, Tensor]:
+def _continuous_bernoulli(p: ContinuousBernoulli) -> tuple[Tensor, Tensor]:
     # An exponential family in its natural parameter: the information is the variance of x.
     return p.logits, p.variance
 

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from pyro_vae import PairError
 from pyro_vae.distributions import (
+    ContinuousBernoulli,
     DiscretisedLogistic,
     GreyBernoulli,
     Logistic,
@@ -76,7 +77,7 @@ FAMILIES = {
     "Student-t": (lambda t: dist.StudentT(5.0, t, 0.7), GRID, False),
     "Bernoulli": (lambda t: dist.Bernoulli(logits=t), BITS, True),
     "grey Bernoulli": (lambda t: GreyBernoulli(logits=t), BITS, True),
-    "continuous Bernoulli": (lambda t: dist.ContinuousBernoulli(logits=t), UNIT, False),
+    "continuous Bernoulli": (lambda t: ContinuousBernoulli(t), UNIT, False),
 }
 
 
