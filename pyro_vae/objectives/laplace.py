@@ -20,8 +20,8 @@ class LaplaceEvidence(Objective):
     .. math:: \\log p(x) \\simeq \\log p(x, z = μ) - \\log N(μ; μ, Λ^{-1}), \\quad
        Λ = S^{-2} + J^⊤T^{-1}J
 
-    at the mean μ of the guide's posterior, whose variance is not read: no samples, and in every step
-    the decoder's Jacobian J, n passes of the decoder side by side. Exact where the decoder is
+    at the mean μ of the guide's posterior, whose variance is not read: no samples, and the Jacobian
+    J of the decoder in every step, n passes of the decoder side by side. Exact where the decoder is
     linear and μ the posterior's mode; else neither an upper nor a lower bound, so that
     :meth:`for_evaluation` is the ordinary ELBO — of a guide whose variance nobody has trained:
     judge a model by :func:`~pyro_vae.evaluation.log_evidence` with a
