@@ -12,6 +12,7 @@ from experiments.misconceptions import experiment as misconceptions
 from experiments.posterior_variance import experiment as posterior_variance
 from experiments.run_folder import RunFolderError
 from experiments.speed import experiment as speed
+from experiments.there_and_back import experiment as there_and_back
 from experiments.toy2d import experiment as toy2d
 from pyro_vae import CheckpointError, NonFiniteError
 from pyro_vae.data import DataError
@@ -25,6 +26,7 @@ EXPERIMENTS = {
     "iwae_mnist": iwae_mnist,
     "misconceptions": misconceptions,
     "limits": limits,
+    "there_and_back": there_and_back,
 }
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.

@@ -15,11 +15,12 @@ from experiments.there_and_back.variants import Variant
 from pyro_vae import VAE
 from pyro_vae.data import Dataset
 from pyro_vae.evaluation import bits_per_dim, bound_terms, log_evidence, posterior_moments
+from pyro_vae.figures import inverse_cdf_grid
 
 __all__ = ["arrays", "measure"]
 
 _SAMPLES = 1_000  # generated, for their distance to the data
-_PICTURES = 16
+_SIDE, _MANIFOLD = 4, 15  # pictures a side: samples, and over the prior's quantiles
 _REFERENCE = 5_000  # test images that samples are held against
 
 
@@ -68,13 +69,21 @@ def _distances(vae: VAE, variant: Variant, x: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def arrays(vae: VAE, variant: Variant, data: Dataset) -> dict[str, NDArray[Any]]:
-    """For the figures: pictures of samples, and of two latents their scatter."""
+    """For the figures, in the data's own unit: pictures of samples, and of two latents their
+    scatter and what they decode to over the prior's quantiles."""
+
+    def pictures(x: Tensor, side: int) -> Tensor:
+        return (x / variant.scale).reshape(side, side, *(data.image_shape or ()))
+
     with torch.random.fork_rng([]):
         torch.manual_seed(variant.seed)
-        found = {"generated": vae.generate(_PICTURES) / variant.scale}
+        found = {"generated": pictures(vae.generate(_SIDE**2), _SIDE)}
         if variant.latent == 2:
             mean, spread = posterior_moments(vae.guide, data.test.draw())
             found |= {"mean": mean, "z": mean + spread.sqrt() * torch.randn_like(mean)}
+            scale = vae.prior().stddev
+            grid = torch.as_tensor(inverse_cdf_grid(_MANIFOLD, scale.cpu().numpy())).to(scale)
+            found["manifold"] = pictures(vae.decode(grid), _MANIFOLD)
     out = {name: value.cpu().numpy().astype(np.float32) for name, value in found.items()}
     if data.test.labels is not None:
         out["label"] = data.test.labels.cpu().numpy()

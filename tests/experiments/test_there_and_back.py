@@ -1,0 +1,126 @@
+"""The experiment on Fyffe's equations and variances: what is trained, and a small run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.command_line import main
+from experiments.there_and_back.config import default_config
+from experiments.there_and_back.evaluate import measure
+from experiments.there_and_back.figures import label
+from experiments.there_and_back.jobs import folder_of
+from experiments.there_and_back.report import _largest_drop
+from experiments.there_and_back.train import scaled
+from experiments.there_and_back.variants import LIKELIHOODS, STUDIES, Variant, build, variants
+from pyro_vae import update_statistics
+from pyro_vae.data import digits
+
+SMALL = default_config("digits", quick=True)
+
+
+def test_every_variant_has_a_folder_of_its_own_and_is_trained_once() -> None:
+    found = variants(default_config())
+    assert len({variant.name for variant in found}) == len(found)
+    several = [v for study in STUDIES.values() for v in study(default_config())]
+    assert len(several) > len(found)  # studies share runs
+    assert {v.likelihood for v in found} == LIKELIHOODS.keys()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("deviation", [None, 0.5])
+def test_a_variant_has_a_gradient(likelihood: str, deviation: float | None) -> None:
+    variant = Variant(likelihood, 2, 1, deviation=deviation, scale=4.0, factor=10.0)
+    vae, objective = build(variant, SMALL, 64)
+    x = torch.rand(8, 64) if likelihood == "Bernoulli" else 4 * torch.rand(8, 64)
+    objective.differentiable_loss(vae.model, vae.guide, x).backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_the_factor_is_taken_back_by_the_decoder() -> None:
+    """The same networks: means times 10, and what they decode to the same."""
+    x = torch.rand(8, 64)
+    plain, scaled_up = (
+        build(Variant("Bernoulli", 2, 1, deviation=d, factor=f), SMALL, 64)[0]
+        for d, f in ((1.0, 1.0), (10.0, 10.0))
+    )
+    means = [vae.guide.posterior(x).mean for vae in (plain, scaled_up)]
+    torch.testing.assert_close(means[1], 10 * means[0])
+    torch.testing.assert_close(plain.decode(means[0]), scaled_up.decode(means[1]))
+    learned = [
+        build(Variant("Bernoulli", 2, 1, deviation=None, factor=f), SMALL, 64)[0].guide.posterior(x)
+        for f in (1.0, 10.0)
+    ]
+    torch.testing.assert_close(learned[1].mean, 10 * learned[0].mean)
+    torch.testing.assert_close(learned[1].stddev, learned[0].stddev)
+
+
+def test_what_is_measured_is_in_the_datas_own_unit() -> None:
+    """BAGGINS of the same weights on data times λ: every number but for rounding the same."""
+    data = digits()
+    found = []
+    for scale in (1.0, 4.0):
+        variant = Variant("BAGGINS", 2, 1, scale=scale)
+        own = scaled(data, scale)
+        vae, _ = build(variant, SMALL, 64)
+        update_statistics(vae.model, vae.guide, own.train.values)
+        vae.eval()
+        found.append(measure(vae, variant, own, SMALL))
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert found[1][name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_the_largest_drop_is_from_the_best_so_far() -> None:
+    bounds = [-10.0, None, -5.0, -7.0, -4.0, -6.5, -6.0]
+    history = [{"validation": bound} for bound in bounds]
+    assert _largest_drop({"history": history}) == 2.5
+
+
+def test_labels_tell_what_differs() -> None:
+    assert label(Variant("BAGGINS", 2, 1, tau=1 / 5, scale=16.0)) == "BAGGINS, τ = 1/5, λ = 16"
+    assert label(Variant("T = I", 2, 1, scale=1 / 16)) == "T = I, λ = 1/16"
+
+
+def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, page = tmp_path / "run", tmp_path / "docs" / "back.md"
+    arguments = ["there_and_back", "--data", "digits", "--quick", "--studies", "taus,equations"]
+    arguments += ["--out", str(out), "--publish", str(page)]
+    assert main(arguments) == 0
+    config = replace(SMALL, studies=("taus", "equations"))
+    results = [folder_of(out, variant).result() for variant in variants(config)]
+    checked = [result["checks"] for result in results if "checks" in result]
+    assert len(checked) == len(set(STUDIES["equations"](config)))
+    for check in (check for checks in checked for check in checks):
+        assert math.isfinite(check["predicted"]), check
+        assert math.isfinite(check["measured"]), check
+    text = page.read_text()
+    assert "### T = I, 2 latents" in text
+    assert "| 16, 26 | log p(x), nats |" in text
+    assert "](back/samples_tau.png)" in text
+    command = json.loads((out / "results.json").read_text())["command"]
+    assert command == (
+        "python -m experiments there_and_back --data digits --studies taus,equations --quick"
+    )
+    assert main(arguments) == 0
+    assert "are done already" in capsys.readouterr().out
+
+
+def test_a_training_that_runs_off_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("experiments.there_and_back.train.adam", lambda rate: _exploding)
+    arguments = ["there_and_back", "--data", "digits", "--quick", "--studies", "taus"]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    assert "failed" in (tmp_path / "run" / "report.md").read_text()
+
+
+def _exploding(parameters: object) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=1e30)  # type: ignore[arg-type]
