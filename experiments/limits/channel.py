@@ -22,7 +22,7 @@ from pyro_vae.data import digits
 from pyro_vae.evaluation import active_units, posterior_moments
 from pyro_vae.nn import MLP
 
-__all__ = ["capacity_and_kl", "measure_channel"]
+__all__ = ["build", "capacity_and_kl", "measure_channel", "measures"]
 
 
 def measure_channel(
@@ -31,7 +31,7 @@ def measure_channel(
     """Train a VAE on digits; of each latent dimension, in nats, the capacity of the channel it is
     and the KL it costs, over held-out images."""
     data = digits()
-    vae = _build(config, data.train.event_shape[0])
+    vae = build(config, data.train.event_shape[0])
     history = fit(
         vae,
         data.train,
@@ -42,19 +42,27 @@ def measure_channel(
         device=config.device,
         progress=progress,
     )
-    x = data.test.draw().to(config.device)
+    result, arrays = measures(vae, data.test.draw().to(config.device))
+    return result | {"training_seconds": sum(history["seconds"])}, arrays, vae
+
+
+def measures(vae: VAE, x: torch.Tensor) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Of the trained VAE on images x: sums over dimensions, of P + N the mean, for all of them and
+    for the active ones; and of each dimension."""
     mean, variance = posterior_moments(vae.guide, x)
     found = capacity_and_kl(mean.double(), variance.double())
-    active = active_units(vae.guide, x)
-    arrays = {name: value.cpu().numpy() for name, value in found.items()}
-    totals = {name: float(value.sum()) for name, value in arrays.items() if name != "power"}
+    active = active_units(vae.guide, x).active
     result = {
-        **totals,
-        "active_units": active.count,
-        "power": float(arrays["power"][active.active.cpu().numpy()].mean()),
-        "training_seconds": sum(history["seconds"]),
+        "active_units": int(active.sum()),
+        "all": _totals(found),
+        "active": _totals({name: value[active] for name, value in found.items()}),
     }
-    return result, arrays, vae
+    return result, {name: value.cpu().numpy() for name, value in found.items()}
+
+
+def _totals(found: dict[str, torch.Tensor]) -> dict[str, float]:
+    sums = {name: found[name].sum().item() for name in ("kl", "capacity")}
+    return {**sums, "power": found["power"].mean().item()}
 
 
 def capacity_and_kl(mean: torch.Tensor, variance: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -66,7 +74,8 @@ def capacity_and_kl(mean: torch.Tensor, variance: torch.Tensor) -> dict[str, tor
     return {"capacity": capacity, "kl": capacity + 0.5 * (power - 1), "power": power}
 
 
-def _build(config: Config, pixels: int) -> VAE:
+def build(config: Config, pixels: int) -> VAE:
+    """The VAE as it is before training."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return VAE(

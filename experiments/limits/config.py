@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from experiments.settings import changed
 from pyro_vae.data.densities import DENSITIES
 
 __all__ = ["Config", "default_config"]
@@ -54,5 +55,4 @@ _QUICK: dict[str, Any] = {
 
 def default_config(*, quick: bool = False, **given: Any) -> Config:
     """The settings; what is given (not ``None``) replaces them."""
-    config = replace(Config(), **(_QUICK if quick else {}))
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
+    return changed(Config(), _QUICK if quick else {}, **given)

@@ -11,7 +11,7 @@ from experiments.machine import machines
 from experiments.markdown import figure, minus, number, scientific, table
 from pyro_vae.data.densities import DENSITIES
 
-__all__ = ["rates", "report"]
+__all__ = ["rates_found", "report"]
 
 Found = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ def report(
         "## The Σ-VAE becomes a flow",
         _SIGMA,
         _limits(config, densities),
+        rates_found(densities),
         figure("sigma_vae.png", captions["sigma_vae.png"]),
         "## A latent dimension is a Gaussian channel",
         _CHANNEL,
@@ -55,26 +56,14 @@ _CHANNEL = (
 )
 
 
-def rates(epsilons: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """The power of ε by which the gap falls, between neighbours.
-
-    >>> rates([0.1, 0.01], [1.0, 0.01])
-    [2.0]
-    """
-    pairs = zip(gaps, gaps[1:], epsilons, epsilons[1:], strict=False)
-    return [math.log(a / b) / math.log(e / f) for a, b, e, f in pairs]
-
-
 def _limits(config: Config, found: Sequence[Found]) -> str:
-    medians = [[quartiles[1] for quartiles in result["quartiles"]] for result in found]
-    falls = [rates(config.epsilons, median) for median in medians]
     rows = []
     for i, epsilon in enumerate(config.epsilons):
         row = [scientific(epsilon)]
-        for result, median, fall in zip(found, medians, falls, strict=True):
+        for result in found:
             error = scientific(result["gap_errors"][i])
             row.append(f"{scientific(result['gaps'][i])} ± {error}")
-            row += [scientific(median[i]), minus(f"{fall[i - 1]:.2f}") if i else ""]
+            row += [scientific(_medians(result)[i]), _rate(result, i - 1) if i else ""]
         rows.append(row)
     head = ["ε"]
     for name in config.densities:
@@ -82,24 +71,80 @@ def _limits(config: Config, found: Sequence[Found]) -> str:
     text = (
         "−ELBO less −log p, nats a point: the mean, ± its standard error over the points, and the "
         "median; a few points where f is bent most make most of the mean. *Rate*: the power of ε "
-        "by which the median fell from the row above."
+        "by which the median fell from the row above, ± its standard error from the bootstrap over "
+        "the points."
     )
     return f"{table(head, rows, 'r' * len(head))}\n\n{text}"
 
 
+def _medians(result: Found) -> list[float]:
+    return [quartiles[1] for quartiles in result["quartiles"]]
+
+
+def _rate(result: Found, i: int) -> str:
+    return minus(f"{result['rates'][i]:.2f} ± {result['rate_errors'][i]:.2f}")
+
+
+_SMALL = 0.1
+"""Nats: a median from which the expansion in ε is taken to hold."""
+
+
+def rates_found(found: Sequence[Found]) -> str:
+    """How near 2 the rates are where the gap is small, and how far above where it is not."""
+    small: list[tuple[float, float]] = []
+    large: list[tuple[float, float]] = []
+    for result in found:
+        falls = zip(_medians(result), result["rates"], result["rate_errors"], strict=False)
+        for start, rate, error in falls:
+            (small if start < _SMALL else large).append((rate, error))
+    parts = []
+    if small:
+        values = [rate for rate, _ in small]
+        away, rate, error = max((abs(r - 2) / e, r, e) for r, e in small)
+        parts.append(
+            f"*ε²* is a claim on small gaps: of the {len(small)} rates that start from a median "
+            f"below {_SMALL:g} nats the mean is {sum(values) / len(values):.2f}, and the farthest "
+            f"from 2 in its standard errors is {rate:.2f} ± {error:.2f}, {away:.1f} of them away."
+        )
+    if large:
+        low, high = (pick(rate for rate, _ in large) for pick in (min, max))
+        told = f"{low:.2f}" if len(large) == 1 else f"{low:.2f} to {high:.2f}"
+        parts.append(
+            "Where the gap starts larger, the terms of higher order that ε² leaves out count as "
+            f"well: there the rate is {told}."
+        )
+    return " ".join(parts)
+
+
 def _channel(config: Config, found: Found) -> str:
-    bits = {name: number(found[name] / math.log(2)) for name in ("kl", "capacity")}
+    parts = [found["active"], found["all"]]
+    counts = [found["active_units"], config.latent]
+    excess = [0.5 * n * (part["power"] - 1) for n, part in zip(counts, parts, strict=True)]
     rows = [
-        ["KL, bits an image", bits["kl"]],
-        ["capacity of its dimensions, bits", bits["capacity"]],
-        ["active units", f"{found['active_units']} of {config.latent}"],
-        ["P + N, mean over active units", f"{found['power']:.3f}"],
+        ["dimensions", *map(str, counts)],
+        ["KL, bits an image", *(number(_bits(part["kl"])) for part in parts)],
+        ["capacity R, bits", *(number(_bits(part["capacity"])) for part in parts)],
+        ["P + N, mean", *(f"{part['power']:.3f}" for part in parts)],
+        ["½ Σ (P + N − 1), bits", *(minus(f"{_bits(nats):+.2f}") for nats in excess)],
     ]
-    return table([f"VAE of the {config.data}", ""], rows, "lr")
+    told = table([f"VAE of the {config.data}", "active", "all"], rows, "lrr")
+    if counts[0] == config.latent:
+        return told
+    return (
+        f"{told}\n\nThe last row is the KL less R. A dimension that is not active costs next to "
+        "nothing, and has a capacity: where it says nothing and N is a little below 1, R is of "
+        "first order in 1 − N and the KL of second."
+    )
+
+
+def _bits(nats: float) -> float:
+    return nats / math.log(2)
 
 
 def _settings(config: Config, results: Sequence[Found], command: str) -> str:
     layers = " – ".join(map(str, config.hidden))
+    training = sum(result["training_seconds"] for result in results)
+    measuring = sum(result.get("measuring_seconds", 0.0) for result in results)
     rows = {
         "command": f"`{command}`",
         "flows": f"{config.couplings} affine couplings, tanh networks of two layers of "
@@ -109,6 +154,8 @@ def _settings(config: Config, results: Sequence[Found], command: str) -> str:
         "images": f"{config.data}, hidden layers {layers}, ReLU, {config.latent} latents, "
         f"likelihood with the optimal variance, {config.epochs} epochs, batch "
         f"{config.batch_size}, Adam 10⁻³, seed 0",
+        "time": f"{(training + measuring) / 60:.0f} minutes of all {len(results)} runs added up, "
+        f"{training / 60:.0f} of them training",
         **machines(results),
     }
     return table(["", ""], [[name, value] for name, value in rows.items()], "ll")

@@ -3,71 +3,58 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
 from typing import Any, cast
 
-import pyro.distributions as dist
+import numpy as np
 import torch
-from pyro.distributions import transforms
 from pyro.distributions.torch_transform import ComposeTransformModule
-from pyro.nn import DenseNN
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from experiments.limits.config import Config
+from experiments.limits.flow import negative_log_likelihood, train_flow
+from experiments.limits.rates import rate_errors, rates
 from pyro_vae import VAE, FixedVariance, InverseFlowGuide, NormalLikelihood, StandardNormalPrior
-from pyro_vae.data.densities import DENSITIES, Density
+from pyro_vae.data.densities import DENSITIES
 
-__all__ = ["gaps", "measure_limit", "sigma_vae", "train_flow"]
+__all__ = ["gaps", "measure_limit", "sigma_vae"]
 
-_BATCH, _RATE = 500, 2e-3
 _QUARTILES = (0.25, 0.5, 0.75)
 
 
-def measure_limit(config: Config, name: str) -> tuple[dict[str, Any], nn.Module]:
+def measure_limit(
+    config: Config, name: str, checkpoints: Path, progress: bool
+) -> tuple[dict[str, Any], nn.Module]:
     """Train a flow on a density by maximum likelihood, and measure, for every ε, how far minus the
     ELBO of the Σ-VAE around it is above its exact negative log-likelihood, nats a point."""
     density = DENSITIES[name]()
+    flow, history = train_flow(config, density, checkpoints, progress)
+    started = time.perf_counter()
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        flow = train_flow(config, density)
         x = density.sample(config.points, device=config.device).double()
         flow.double()
-        found = [gaps(flow, x, epsilon, config.draws) for epsilon in config.epsilons]
-    nll = _negative_log_likelihood(flow, x).mean().item()
+        found = torch.stack([gaps(flow, x, epsilon, config.draws) for epsilon in config.epsilons])
     result = {
-        "nll": nll,
-        "gaps": [gap.mean().item() for gap in found],
-        "gap_errors": [gap.std().item() / math.sqrt(len(x)) for gap in found],
-        "quartiles": [gap.quantile(gap.new_tensor(_QUARTILES)).tolist() for gap in found],
+        "nll": negative_log_likelihood(flow, x).mean().item(),
+        "gaps": found.mean(1).tolist(),
+        "gap_errors": (found.std(1) / math.sqrt(config.points)).tolist(),
+        "quartiles": found.quantile(found.new_tensor(_QUARTILES), 1).T.tolist(),
+        **_rates(config, found),
+        "training_seconds": sum(history["seconds"]),
+        "measuring_seconds": time.perf_counter() - started,
     }
     return result, flow
 
 
-def train_flow(config: Config, density: Density) -> ComposeTransformModule:
-    """Affine couplings of tanh networks: where f has kinks, the ELBO tends to the limit slower."""
-    flow = ComposeTransformModule(_layers(config)).to(config.device)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.flow_steps)
-    for _ in range(config.flow_steps):
-        optimizer.zero_grad()
-        x = density.sample(_BATCH, device=config.device)
-        _negative_log_likelihood(flow, x).mean().backward()
-        optimizer.step()
-        schedule.step()
-    return flow.requires_grad_(False)
-
-
-def _layers(config: Config) -> list[Any]:
-    parts: list[Any] = []
-    for _ in range(config.couplings):
-        network = DenseNN(1, [config.width] * 2, param_dims=[1, 1], nonlinearity=nn.Tanh())
-        parts += [transforms.AffineCoupling(1, network), transforms.Permute(torch.tensor([1, 0]))]
-    return parts
-
-
-def _negative_log_likelihood(flow: ComposeTransformModule, x: Tensor) -> Tensor:
-    base = dist.Normal(x.new_zeros(2), x.new_ones(2)).to_event(1)
-    return -dist.TransformedDistribution(base, [flow]).log_prob(x)
+def _rates(config: Config, found: Tensor) -> dict[str, list[float]]:
+    by_point = found.cpu().numpy()
+    return {
+        "rates": rates(config.epsilons, np.median(by_point, 1)).tolist(),
+        "rate_errors": rate_errors(config.epsilons, by_point).tolist(),
+    }
 
 
 class _Decoder(nn.Module):
@@ -105,4 +92,4 @@ def gaps(flow: ComposeTransformModule, x: Tensor, epsilon: float, draws: int) ->
     noise = 0.5 * (u.square().sum(-1) - x.shape[-1])
     reconstruction = (vae.likelihood(z).log_prob(x) + noise).mean(0)
     elbo = reconstruction - kl_divergence(q, vae.prior())
-    return -elbo - _negative_log_likelihood(flow, x)
+    return -elbo - negative_log_likelihood(flow, x)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from experiments.settings import changed
 
 __all__ = ["Config", "default_config"]
 
@@ -52,5 +54,4 @@ _QUICK: dict[str, Any] = {
 
 def default_config(data: str = "digits", *, quick: bool = False, **given: Any) -> Config:
     """The settings for a data set; what is given (not ``None``) replaces them."""
-    config = replace(_DEFAULTS[data], **(_QUICK if quick else {}))
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
+    return changed(_DEFAULTS[data], _QUICK if quick else {}, **given)

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.jobs import JobFolder, do_jobs, slug
 from experiments.machine import describe_machine
 from experiments.misconceptions.config import Config
-from experiments.misconceptions.mixtures import measure_mixture
+from experiments.misconceptions.mixtures import CONTROL, MIXTURES, measure_mixture
 from experiments.misconceptions.scales import LOSSES, measure_scale
 from pyro_vae import data as datasets
 from pyro_vae.data import Dataset
@@ -17,7 +17,7 @@ from pyro_vae.data import Dataset
 __all__ = ["Job", "folder_of", "mixture_jobs", "run_all", "scale_jobs"]
 
 Job = tuple[str, float]
-"""A loss and a scale, or ``"mixture"`` and its number of components."""
+"""A loss and a scale, or one of ``MIXTURES`` and its number of components."""
 
 
 def scale_jobs(config: Config) -> list[Job]:
@@ -26,8 +26,9 @@ def scale_jobs(config: Config) -> list[Job]:
 
 
 def mixture_jobs(config: Config) -> list[Job]:
-    """Section 5.2."""
-    return [("mixture", components) for components in config.components]
+    """Section 5.2, and the control of the largest."""
+    mixtures: list[Job] = [("mixture", components) for components in config.components]
+    return [*mixtures, (CONTROL, max(config.components))]
 
 
 def folder_of(root: Path, job: Job) -> JobFolder:
@@ -52,10 +53,10 @@ def _work(config: Config, root: Path, data_dir: str | None, job: Job, progress: 
     name, value = job
     folder = folder_of(root, job)
     machine: dict[str, Any] = {"machine": describe_machine(config.device)}
-    if name == "mixture":
-        found, vae = measure_mixture(config, int(value), folder.checkpoints, progress)
+    if name in MIXTURES:
+        found, vae = measure_mixture(config, name, int(value), folder.checkpoints, progress)
         folder.keep(found | machine, {}, vae)
-        return f"{value:g} normals: gap {found['gap']:.4f} bits"
+        return f"{name}, {value:g} normals: gap {found['gap']:.4f} bits"
     images = _load_data(config, data_dir)
     found, arrays, vae = measure_scale(config, images, name, value, folder.checkpoints, progress)
     folder.keep(found | machine, arrays, vae)

@@ -27,23 +27,31 @@ from pyro_vae.data.densities import GaussianRing
 from pyro_vae.evaluation import log_evidence
 from pyro_vae.nn import Scale
 
-__all__ = ["measure_mixture"]
+__all__ = ["CONTROL", "MIXTURES", "measure_mixture"]
 
-_LATENT, _BATCH, _EPOCHS, _PARTICLES = 2, 200, 20, 10
+CONTROL = "mixture, twice the steps"
+"""To tell what training leaves from what two latents leave."""
+MIXTURES = {"mixture": 1, CONTROL: 2}
+"""Times as many steps as the settings say."""
+
+_LATENT, _BATCH, _PARTICLES = 2, 200, 10
+_EPOCHS = 20  # at most: a checkpoint after each
 _UNIT = 4.0  # points on the ring times this have a variance of one
 
 
 def measure_mixture(
-    config: Config, components: int, checkpoints: Path, progress: bool
+    config: Config, name: str, components: int, checkpoints: Path, progress: bool
 ) -> tuple[dict[str, Any], VAE]:
     """Train a VAE with two latents on a mixture, and measure its gap to the entropy, in bits."""
     density = GaussianRing(components)
     vae = _build(config)
+    steps = MIXTURES[name] * config.steps
+    epochs = math.gcd(steps, _EPOCHS)  # of equally many steps each: exactly those asked for
     history = fit(
         vae,
-        density.stream(_BATCH * (config.steps // _EPOCHS)),
+        density.stream(_BATCH * steps // epochs),
         objective=IWAE(_PARTICLES),
-        epochs=_EPOCHS,
+        epochs=epochs,
         batch_size=_BATCH,
         optimizer=adam(1e-3),
         schedule=cosine_decay(),

@@ -20,7 +20,7 @@ from pyro_vae import (
 )
 from pyro_vae.nn import MLP
 
-__all__ = ["METHODS", "build"]
+__all__ = ["BASELINE", "METHODS", "build"]
 
 
 def learned(decoder: MLP, encoder: Callable[[int], MLP], latent: int) -> tuple[VAE, Objective]:
@@ -49,7 +49,8 @@ def bilbo(decoder: MLP, encoder: Callable[[int], MLP], latent: int) -> tuple[VAE
     return vae, BILBO()
 
 
-METHODS = {"Learned Σ": learned, "Constant Σ": constant, "BILBO": bilbo}
+BASELINE = "Learned Σ"
+METHODS = {BASELINE: learned, "Constant Σ": constant, "BILBO": bilbo}
 
 
 def build(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.machine import machines
-from experiments.markdown import figure
+from experiments.markdown import figure, minus, table
 from experiments.paired import Estimate, estimate, paired_difference
 from experiments.posterior_variance.config import Config
 from experiments.posterior_variance.figures import PAPER
-from experiments.posterior_variance.methods import METHODS
+from experiments.posterior_variance.methods import BASELINE, METHODS
 
 __all__ = ["csv_table", "report", "summary"]
 
-_BASELINE = "Learned Σ"
 _SEEDS_FOR_A_CLAIM = 3
 _NAMES = {"mnist": "MNIST", "digits": "the 8×8 digits that scikit-learn carries"}
 _COLUMNS = (
@@ -49,7 +48,7 @@ def summary(results: Results) -> dict[str, Any]:
     return {
         "bound": {m: vars(estimate(_values(results, m, "bound"))) for m in METHODS},
         "log_evidence": {m: vars(estimate(_values(results, m, "log_evidence"))) for m in METHODS},
-        "difference": {m: vars(_difference(results, m)) for m in METHODS if m != _BASELINE},
+        "difference": {m: vars(_difference(results, m)) for m in METHODS if m != BASELINE},
         "bilbo_less_constant": vars(_difference(results, "BILBO", "Constant Σ")),
     }
 
@@ -68,6 +67,7 @@ def report(
         _table(config, results),
         _differences(results),
         _verdict(results),
+        *_against_the_paper(config, results),
         "## What the numbers are",
         _meaning(config),
         "## What was run",
@@ -82,7 +82,7 @@ def _values(results: Results, method: str, name: str) -> list[float]:
     return [result[name] for result in results if result["method"] == method]
 
 
-def _difference(results: Results, method: str, baseline: str = _BASELINE) -> Estimate:
+def _difference(results: Results, method: str, baseline: str = BASELINE) -> Estimate:
     return paired_difference(_values(results, method, "bound"), _values(results, baseline, "bound"))
 
 
@@ -96,42 +96,49 @@ def _question(config: Config) -> str:
     )
 
 
+def _is_papers(config: Config) -> bool:
+    """Whether the paper has a number to stand beside."""
+    return config.data == "mnist" and config.latent == 2
+
+
 def _table(config: Config, results: Results) -> str:
-    paper = config.data == "mnist" and config.latent == 2
+    paper = _is_papers(config)
     head = ["method", "bound", "± s.e.", "E log p(x\\|z)", "KL", "log evidence", "active units"]
-    rows = [head + ["paper's bound"] * paper, ["---"] + ["---:"] * (len(head) - 1 + paper)]
-    for method in METHODS:
-        bound = estimate(_values(results, method, "bound"))
-        means = (estimate(_values(results, method, n)).mean for n in ("reconstruction", "kl"))
-        rows.append(
-            [
-                method,
-                _number(bound.mean),
-                "–" if bound.error is None else f"{bound.error:.2f}",
-                *map(_number, means),
-                _number(estimate(_values(results, method, "log_evidence")).mean),
-                f"{estimate(_values(results, method, 'active_units')).mean:.1f}",
-                *([f"{_number(PAPER[method], 1)}"] * paper),
-            ]
-        )
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [_row(method, results) + [_number(PAPER[method], 1)] * paper for method in METHODS]
+    told = table(head + ["paper's bound"] * paper, rows, "l" + "r" * (len(head) - 1 + paper))
     over = f"means over {config.seeds} seeds" if config.seeds > 1 else "one seed"
-    return f"Nats a test image, {over}.\n\n{lines}"
+    return f"Nats a test image, {over}.\n\n{told}"
+
+
+def _row(method: str, results: Results) -> list[str]:
+    bound = estimate(_values(results, method, "bound"))
+    means = {
+        name: estimate(_values(results, method, name)).mean
+        for name in ("reconstruction", "kl", "log_evidence", "active_units")
+    }
+    return [
+        method,
+        _number(bound.mean),
+        "–" if bound.error is None else f"{bound.error:.2f}",
+        _number(means["reconstruction"]),
+        _number(means["kl"]),
+        _number(means["log_evidence"]),
+        f"{means['active_units']:.1f}",
+    ]
 
 
 def _differences(results: Results) -> str:
-    pairs = [("Constant Σ", _BASELINE), ("BILBO", _BASELINE), ("BILBO", "Constant Σ")]
+    pairs = [("Constant Σ", BASELINE), ("BILBO", BASELINE), ("BILBO", "Constant Σ")]
     rows = [
-        f"| {a} − {b} | {_signed(d.mean)} | {_interval(d)} |"
+        [f"{a} − {b}", _signed(d.mean), _interval(d)]
         for a, b in pairs
         for d in [_difference(results, a, b)]
     ]
-    head = "| bound, paired by seed | mean | 95 % interval |\n|---|---:|---:|"
-    return "\n".join([head, *rows])
+    return table(["bound, paired by seed", "mean", "95 % interval"], rows, "lrr")
 
 
 def _verdict(results: Results) -> str:
-    told = [_one_verdict(m, _difference(results, m)) for m in METHODS if m != _BASELINE]
+    told = [_one_verdict(m, _difference(results, m)) for m in METHODS if m != BASELINE]
     if len(results) < _SEEDS_FOR_A_CLAIM * len(METHODS):
         told = [f"No claim: it takes {_SEEDS_FOR_A_CLAIM} seeds to tell a gain from their spread."]
     return "**Is a constant variance better?** " + " ".join(told)
@@ -139,13 +146,44 @@ def _verdict(results: Results) -> str:
 
 def _one_verdict(method: str, difference: Estimate) -> str:
     if not difference.excludes_zero():
-        return (
-            f"{method}: undecided, the 95 % interval of its difference to {_BASELINE} holds zero."
-        )
+        return f"{method}: undecided, the 95 % interval of its difference to {BASELINE} holds zero."
     answer, found = ("yes", "above") if difference.mean > 0 else ("no, worse", "below")
     return (
-        f"{method}: {answer}, the 95 % interval of its difference to {_BASELINE} lies {found} zero."
+        f"{method}: {answer}, the 95 % interval of its difference to {BASELINE} lies {found} zero."
     )
+
+
+def _against_the_paper(config: Config, results: Results) -> list[str]:
+    """How far each mean is from the paper's, and what that makes of the differences."""
+    if not _is_papers(config):
+        return []
+    means = {m: estimate(_values(results, m, "bound")).mean for m in METHODS}
+    far = ", ".join(f"{m} {_beside(means[m] - PAPER[m])} ({_number(PAPER[m], 1)})" for m in METHODS)
+    of_baseline = _values(results, BASELINE, "bound")
+    low, high = _number(min(of_baseline)), _number(max(of_baseline))
+    gains = "; ".join(_gain(m, means) for m in METHODS if m != BASELINE)
+    told = f"Against the paper's bounds: {far}. {BASELINE}'s seeds lie between {low} and {high}."
+    return [f"{told} {gains}.{_of_the_baseline(means)}"]
+
+
+def _beside(distance: float) -> str:
+    return f"is {abs(distance):.1f} nats {'above' if distance > 0 else 'below'}"
+
+
+def _gain(method: str, means: Mapping[str, float]) -> str:
+    """A difference beside the paper's."""
+    ours, papers = means[method] - means[BASELINE], PAPER[method] - PAPER[BASELINE]
+    return (
+        f"{method} − {BASELINE}, {_signed(ours)}, is {ours / papers:.1f} times the paper's "
+        f"{_signed(papers, 1)}"
+    )
+
+
+def _of_the_baseline(means: Mapping[str, float]) -> str:
+    weaker = PAPER[BASELINE] - means[BASELINE]
+    if weaker <= 0:
+        return ""
+    return f" {weaker:.1f} nats of each are there because {BASELINE} is worse here than there."
 
 
 def _meaning(config: Config) -> str:
@@ -172,13 +210,13 @@ def _settings(config: Config, results: Results, command: str) -> str:
         "data": f"{config.data}, grey values",
         "networks": f"encoder and decoder with hidden layers {layers}, ReLU, Glorot-uniform "
         "weights, zero biases",
-        "latent dimensions": config.latent,
+        "latent dimensions": str(config.latent),
         "training": f"{config.epochs} epochs, batch {config.batch_size}, Adam "
         f"{config.learning_rate:g}, {_seeds(config)}",
         "training time": f"{training / 60:.1f} minutes of all {len(results)} runs added up",
         **machines(results),
     }
-    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())])
+    return table(["", ""], [[name, value] for name, value in rows.items()], "ll")
 
 
 def _seeds(config: Config) -> str:
@@ -186,11 +224,11 @@ def _seeds(config: Config) -> str:
 
 
 def _number(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
+    return minus(f"{value:.{digits}f}")
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _signed(value: float, digits: int = 2) -> str:
+    return minus(f"{value:+.{digits}f}")
 
 
 def _interval(difference: Estimate) -> str:

@@ -13,7 +13,9 @@ import argparse
 import json
 import shlex
 import shutil
+import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,18 +113,23 @@ def _measure_case(
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
     else:
-        inputs, logs = make_inputs(case, images), root / "logs" / name
+        inputs, logs, started = make_inputs(case, images), root / "logs" / name, time.time()
         timed = measure_case(case, inputs, config, contenders, blocks, logs)
         found = {
             "case": asdict(case),
             "limit": case_limit(case, rates, config.measured_on),
             "profile": profiled_case(case, inputs, logs) if _is_profiled(case, config) else None,
             "contenders": timed,
+            "measured": {"at": _now(), "seconds": time.time() - started},
         }
         write_json(path, found)
     for key, result in found["contenders"].items():
         print(f"  {_line(key, result)}", flush=True)
     return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_profiled(case: Case, config: Config) -> bool:

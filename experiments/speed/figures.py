@@ -14,7 +14,7 @@ from experiments.speed.contenders import CONTENDERS, OURS
 from experiments.speed.measure import MEASURED
 from experiments.speed.spread import quartiles
 from pyro_vae import figures
-from pyro_vae.figures._style import METHOD_COLOURS, REFERENCE_COLOUR, TEXT, TITLE, plain
+from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TITLE, plain
 
 __all__ = ["draw"]
 
@@ -73,12 +73,25 @@ def _steps(cases: Mapping[str, Found]) -> Figure:
 
 
 def _rows(axes: Axes, case: Found, shown: Sequence[str]) -> None:
+    (ours,) = figures.method_colours([OURS]).values()
     for key, found in _measured(case).items():
-        colour = METHOD_COLOURS[0] if key == OURS else REFERENCE_COLOUR
+        colour = ours if key == OURS else REFERENCE_COLOUR
         row, low_high = shown.index(key), quartiles(found["milliseconds"])
         axes.plot(low_high, (row, row), color=colour, linewidth=3, alpha=0.4)
         axes.plot(found["median_milliseconds"], row, "o", color=colour, markersize=4.5)
-    axes.axvline(case["limit"]["milliseconds"], color=REFERENCE_COLOUR, linewidth=1, linestyle="--")
+    limit = case["limit"]["milliseconds"]
+    axes.axvline(limit, color=REFERENCE_COLOUR, linewidth=1, linestyle="--")
+    axes.annotate(
+        "limit",
+        (limit, 0.5),
+        (2, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        rotation=90,
+        va="center",
+        color=REFERENCE_COLOUR,
+        fontsize=TEXT,
+    )
     _logarithmic(axes, "x")
     plain(axes)
 
@@ -127,6 +140,14 @@ def _logarithmic(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = axis.get_data_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 3) if high > 10 * low else (1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=_ticks(high / low)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _ticks(span: float) -> tuple[float, ...]:
+    """What powers of ten are multiplied by: some four to seven ticks on an axis that spans so
+    much."""
+    if span > 100:
+        return (1, 3)
+    return (1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 4, 5, 6, 8)

@@ -14,6 +14,7 @@ from experiments.speed.goals import Verdict, speedup, steps_until_compiling_pays
 from experiments.speed.measure import MEASURED
 from experiments.speed.missed import missed
 from experiments.speed.spread import quartiles
+from experiments.speed.when import measured_when
 
 __all__ = ["report"]
 
@@ -269,7 +270,7 @@ def _checks(cases: Sequence[Found]) -> str:
 
 
 def _settings(config: Config, results: Found) -> str:
-    rows = [["command", f"`{results['command']}`"]]
+    rows = [["command", f"`{results['command']}`"], *measured_when(results)]
     if any(CASES[name].pixels for name in config.cases if name in CASES):
         rows.append(["images", "MNIST" if config.data == "mnist" else "random grey values"])
     rows += [list(item) for item in results["machine"].items()]

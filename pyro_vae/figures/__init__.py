@@ -6,13 +6,13 @@ torch or pyro, so a figure can be redrawn from saved arrays wherever matplotlib 
 
 from __future__ import annotations
 
-from pyro_vae.figures._style import method_colours
 from pyro_vae.figures.density import density_rows, latent_correspondence
 from pyro_vae.figures.files import save
 from pyro_vae.figures.images import image_grid, reconstructions
 from pyro_vae.figures.manifold import inverse_cdf_grid, latent_manifold
 from pyro_vae.figures.posterior import posterior_means, posterior_variance_against_mean
 from pyro_vae.figures.signal_to_noise import signal_to_noise
+from pyro_vae.figures.style import method_colours
 from pyro_vae.figures.training import bound_during_training
 
 __all__ = [

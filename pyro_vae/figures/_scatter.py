@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from pyro_vae.figures._checks import Array
-from pyro_vae.figures._style import LABEL_COLOURS, METHOD_COLOURS, TEXT, plain
+from pyro_vae.figures.style import LABEL_COLOURS, METHOD_COLOURS, TEXT, plain
 
 Labels = NDArray[Any] | None
 

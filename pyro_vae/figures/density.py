@@ -10,7 +10,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
 from pyro_vae.figures._checks import Array, finite, not_empty
-from pyro_vae.figures._style import TEXT, TITLE, bare
+from pyro_vae.figures.style import TEXT, TITLE, bare
 
 _SIZE = 2.3  # inches a panel
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyro_vae.figures._checks import Array, not_empty, shaped
-from pyro_vae.figures._style import TEXT, TITLE, bare, lettered, panel_row
+from pyro_vae.figures.style import TEXT, TITLE, bare, lettered, panel_row
 
 _GRID = ("rows", "cols", "H", "W")
 

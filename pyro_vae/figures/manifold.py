@@ -14,8 +14,8 @@ from pyro_vae.figures._scatter import (
     scatter_by_label,
     square_limits,
 )
-from pyro_vae.figures._style import TEXT
 from pyro_vae.figures.images import draw_mosaic
+from pyro_vae.figures.style import TEXT
 
 
 def inverse_cdf_grid(n: int, scale: Array, *, margin: float = 0.0) -> Array:

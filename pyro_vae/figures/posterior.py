@@ -16,7 +16,7 @@ from pyro_vae.figures._scatter import (
     scatter_by_label,
     square_limits,
 )
-from pyro_vae.figures._style import (
+from pyro_vae.figures.style import (
     METHOD_COLOURS,
     TEXT,
     TITLE,

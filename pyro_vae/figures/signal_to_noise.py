@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from pyro_vae.figures._checks import Array, not_empty, positive, shaped
-from pyro_vae.figures._style import REFERENCE_COLOUR, TEXT, TITLE, method_colours, plain
+from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TITLE, method_colours, plain
 
 
 def signal_to_noise(

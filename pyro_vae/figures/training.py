@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pyro_vae.figures._checks import Array, not_empty, shaped
-from pyro_vae.figures._style import REFERENCE_COLOUR, TEXT, TITLE, method_colours, plain
+from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TITLE, method_colours, plain
 
 _WHERE = "bound_during_training"
 

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.machine import machines
 from experiments.posterior_variance.config import Config
+from experiments.posterior_variance.figures import shown_seed
 from experiments.posterior_variance.methods import METHODS
 from experiments.posterior_variance.report import csv_table, report, summary
 from tests.experiments.runs import TINY
@@ -109,6 +110,26 @@ def test_the_papers_numbers_stand_beside_its_own_data_and_latent_size_alone() ->
         told = text_of(found, **settings)
         assert "paper's bound" not in told
         assert "136.5" not in told
+
+
+def test_a_weaker_baseline_than_the_papers_is_told() -> None:
+    # The paper's bounds are −136.5, −134.2, −134.3; these are 1.2 below, 0.9 above, 0.6 below.
+    bounds = {"Learned Σ": -137.7, "Constant Σ": -133.3, "BILBO": -134.9}
+    found = [result(method, seed, bound) for seed in range(3) for method, bound in bounds.items()]
+    told = text_of(found, data="mnist")
+    assert "Learned Σ is 1.2 nats below (−136.5), Constant Σ is 0.9 nats above (−134.2)" in told
+    assert "Constant Σ − Learned Σ, +4.40, is 1.9 times the paper's +2.3; BILBO − Learned" in told
+    assert "+2.80, is 1.3 times the paper's +2.2. 1.2 nats of each are there because" in told
+    assert "Against the paper" not in text_of(found, data="digits")
+    stronger = [r | {"bound": r["bound"] + 2 * (r["method"] == "Learned Σ")} for r in found]
+    assert "worse here" not in text_of(stronger, data="mnist")
+
+
+def test_pictures_are_of_the_seed_whose_baseline_is_the_median() -> None:
+    found = results([9.0, -9.0, 0.0], UNDECIDED)  # the learned bounds: −24, −26, −25
+    assert shown_seed(found) == 2
+    assert shown_seed([r for r in found if r["seed"] != 2]) == 1
+    assert shown_seed(found[:3]) == 0
 
 
 def test_it_tells_the_command_the_settings_the_machine_and_the_time() -> None:

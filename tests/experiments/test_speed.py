@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from pyro.infer import Trace_ELBO
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.command_line import main
-from experiments.speed import experiment, measure
+from experiments.speed import experiment, figures, measure
 from experiments.speed.breakdown import grouped
 from experiments.speed.cases import CASES, Case, case_of, growth_cases, layers, shrunk
 from experiments.speed.check import Check
@@ -246,7 +247,7 @@ def measured(*milliseconds: float, first: float = 2.0) -> dict[str, Any]:
 def made_up() -> dict[str, Any]:
     limit = {"flops": 2_000_000, "milliseconds": 0.1, "same_shapes_milliseconds": 0.15}
     plane = {
-        "case": {"about": "2-D", "pixels": False},
+        "case": {"name": "a", "about": "2-D", "pixels": False},
         "limit": limit,
         "contenders": {
             "ours": measured(1.0, 2.0, 1.0),
@@ -257,14 +258,15 @@ def made_up() -> dict[str, Any]:
             "pythae": {"status": "failed", "reason": "another loss: 3 | 4"},
         },
     }
-    images = {**plane, "case": {"about": "MNIST", "pixels": True}}
+    images = {**plane, "case": {"name": "c2", "about": "MNIST", "pixels": True}}
     images["contenders"] = {"ours": measured(0.14, 0.15, 0.13)}
+    larger = {**plane, "case": {"name": "batch 50", "about": "2-D", "pixels": False}}
     return {
         "command": "python -m experiments speed",
         "machine": {"processor": "a fast one"},
         "peak": {"torch.mm": 2e10},
         "cases": {"a": plane, "c2": images},
-        "growth": [{"axis": "batch", "value": 50, **plane}],
+        "growth": [{"axis": "batch", "value": 50, **larger}],
     }
 
 
@@ -334,6 +336,33 @@ def test_the_report_tells_times_goals_and_who_is_missing() -> None:
     assert "the farthest of 9 is 1.5 away" in text
     assert "![milliseconds a step](figures/steps.png)\n\nThe steps." in text
     assert "quick run" not in text
+
+
+def test_the_report_tells_how_long_it_took_and_what_was_timed_again() -> None:
+    def rows(*minutes: int) -> str:
+        """Of a run whose (a), (c2) and batch 50 were measured at these minutes past the hour."""
+        found = made_up()
+        found["growth"].append({"axis": "batch", "value": 200, **found["cases"]["a"]})
+        every = [*found["cases"].values(), found["growth"][0]]
+        for case, minute in zip(every, minutes, strict=True):
+            at = f"2026-01-02T10:{minute:02d}:00+00:00"
+            case["measured"] = {"at": at, "seconds": 240.0}
+        return report(CONFIG, found, {})
+
+    assert "| time | 12 minutes of all measurements added up |" in rows(4, 8, 12)
+    assert "timed again" not in rows(4, 8, 12)
+    assert "| timed again | (a), into the same run folder, after others |" in rows(20, 8, 12)
+    assert "| timed again | (a), (c2), into the same" in rows(20, 24, 12)
+    assert "| time |" not in report(CONFIG, made_up(), {})  # of a folder that has no times
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 4.0), (0.5, 8.0), (4.2, 14.0), (0.02, 17.0)])
+def test_a_logarithmic_axis_has_four_labels_or_more(low: float, high: float) -> None:
+    axes = Figure().subplots()
+    axes.plot([low, high], [0, 1])
+    figures._logarithmic(axes, "x")
+    shown = [at for at in axes.get_xticks() if low <= at <= high]
+    assert 4 <= len(shown) <= 8
 
 
 def test_figures_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
@@ -412,6 +441,8 @@ def test_a_quick_run_from_one_command(
     assert main(command) == 0
     again = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert again["cases"] == results["cases"]
+    assert results["cases"]["a"]["measured"]["seconds"] > 0
+    assert "| time | " in (folder / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

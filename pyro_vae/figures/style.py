@@ -1,4 +1,4 @@
-"""What the figures share: colours, sizes in inches and points, panels and their titles."""
+"""What figures share, these and one's own beside them: colours, sizes, panels, their titles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+__all__ = [
+    "LABEL_COLOURS",
+    "METHOD_COLOURS",
+    "REFERENCE_COLOUR",
+    "TEXT",
+    "TICK",
+    "TITLE",
+    "bare",
+    "lettered",
+    "method_colours",
+    "panel_row",
+    "plain",
+    "signed",
+]
 
 # Okabe and Ito, "Color Universal Design" (2008), without its yellow, too pale for lines on white.
 METHOD_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
