@@ -39,6 +39,7 @@ class Config:
             of 10⁻⁴ of N(0, I)'s mass, which no data can have.
         flow_unit, flow_noise: its decoder is x = z/unit, with a deviation.
         points, evidence_samples: fresh points for the evaluation, and latents a point for log p(x).
+        bound_draws: of the bound that was trained on, averaged.
         flow_points, flow_samples: the same for the flow prior, whose guide all but knows z.
         grid, grid_samples: points a side of the figures, and latents a point.
         grid_edges: whether the grid's points are the lower edges of its cells, not their centres.
@@ -70,6 +71,7 @@ class Config:
     flow_noise: float = 3e-4
     points: int = 20_000
     evidence_samples: int = 1_000
+    bound_draws: int = 50
     flow_points: int = 4_000
     flow_samples: int = 5_000
     grid: int = 256
@@ -106,6 +108,7 @@ _QUICK: dict[str, Any] = {
     "depth": 2,
     "points": 500,
     "evidence_samples": 100,
+    "bound_draws": 5,
     "flow_points": 500,
     "flow_samples": 100,
     "grid": 64,

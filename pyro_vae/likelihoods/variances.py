@@ -84,8 +84,8 @@ class LearnedVariance(Variance):
     Raises:
         ValueError: an ``initial`` that is not positive, or a negative ``least``.
 
-    >>> LearnedVariance((3,), initial=2.0)()
-    tensor([2., 2., 2.], grad_fn=<ExpBackward0>)
+    >>> LearnedVariance((3,), initial=2.0)().detach()
+    tensor([2., 2., 2.])
     """
 
     def __init__(
@@ -135,7 +135,9 @@ class DecodedVariance(Variance):
                 f"log-variances; got {outputs.shape[self.dim]}. Give it an even number."
             )
         mean, log_variance = outputs.chunk(2, dim=self.dim)
-        return mean, log_variance.exp() + self.least
+        # Far from all data a decoder may say e⁻¹⁰⁰, which single precision has no number for.
+        above_zero = 1e3 * torch.finfo(outputs.dtype).tiny
+        return mean, log_variance.exp().clamp(min=above_zero) + self.least
 
     def split_during_inference(
         self, outputs: Tensor, x: Tensor, posterior: Posterior = no_posterior

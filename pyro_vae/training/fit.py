@@ -170,7 +170,14 @@ def apart_from_parameter_store() -> Iterator[None]:
 
 def as_examples(data: Tensor | Examples) -> Examples:
     """Data as they come."""
-    return data if isinstance(data, Examples) else Examples(data)
+    if isinstance(data, Examples):
+        return data
+    if data.dtype == torch.uint8:  # 0 and 1, or 0 to 255? Only their owner knows
+        raise ValueError(
+            "data: expected floating values; got torch.uint8. Pass Examples(data) for bytes, which "
+            "stand for byte / 255, or data.float() for the numbers as they are."
+        )
+    return Examples(data)
 
 
 def device_of(pair: Pair, device: torch.device | str | None) -> torch.device:

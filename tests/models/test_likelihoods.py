@@ -15,6 +15,7 @@ from pyro_vae import (
     ELBO,
     VAE,
     BernoulliLikelihood,
+    DecodedVariance,
     FixedVariance,
     LearnedVariance,
     NormalGuide,
@@ -279,3 +280,13 @@ def test_a_fixed_variance_is_no_parameter_and_moves_with_the_module() -> None:
     likelihood = NormalLikelihood(nn.Linear(2, 3), FixedVariance(0.3)).to(torch.float32)
     assert not list(likelihood.variance.parameters())
     assert likelihood.variance().dtype == torch.float32
+
+
+def test_a_decoded_variance_does_not_underflow_to_zero() -> None:
+    """As it does in single precision where a latent is far from all that the decoder has seen."""
+    outputs = torch.tensor([[0.0, -200.0], [0.0, -1.0]], dtype=torch.float32)
+    mean, variance = DecodedVariance().split(outputs)
+    assert variance[0] > 0
+    torch.testing.assert_close(variance[1], torch.tensor([math.exp(-1)], dtype=torch.float32))
+    log_p = torch.distributions.Normal(mean, variance.sqrt()).log_prob(torch.ones(2, 1).float())
+    assert log_p.isfinite().all()

@@ -47,7 +47,10 @@ def never(epoch: int) -> None:
     [
         (torch.rand(20, 63), r"expected data with 64 features.*got data of shape \[20, 63\]"),
         (torch.rand(20, 8, 8), r"expected data with 64 features.*got data of shape \[20, 8, 8\]"),
-        (torch.ones(20, 64, dtype=torch.int64), r"expected floating values; got torch.int64"),
+        (
+            torch.ones(20, 64, dtype=torch.int64),
+            r"or floating values; got torch.int64",
+        ),
         (torch.ones(20, 64, dtype=torch.uint8), r"expected floating values; got torch.uint8"),
         (torch.ones(0, 64), r"at least one example; got shape \[0, 64\]"),
         (spoiled(7, float("nan")), r"expected finite values; got NaN.*first at 7"),
