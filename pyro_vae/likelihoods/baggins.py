@@ -32,12 +32,12 @@ class BAGGINS(Variance):
     While training, the means are over the batch and its particles, and gradients flow through them;
     for evaluation and generation they are over the training set, with z drawn from the posterior
     (:func:`pyro_vae.update_statistics`), so that p(x|z) is a density. Needs a guide with diagonal
-    normal posteriors. Against :class:`OptimalVariance`, the most likely σ² = E|x − ν|²/m of m data
-    dimensions, this one is m τ / tr Σ⁻¹S² times as large.
+    normal posteriors. Against :class:`OptimalVariance`, the mean squared error over m data
+    dimensions and so the most likely σ², this one is m τ / tr Σ⁻¹S² times as large.
 
     Args:
         tau: τ > 0, the information factor; the paper takes 1/5 for MNIST with 100 latents.
-        each_datum: give each datum the σ² of its own |x − ν(z)|² while training, as eq. 29 is
+        each_datum: give each datum the σ² of its own squared error while training, as eq. 29 is
             printed, in place of the batch's mean. A datum that is met exactly then has no bound.
 
     Raises:
