@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import InitVar, dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from pyro_vae.data._errors import DataError, mismatch
 from pyro_vae.data.binarisation import GREY, Binarisation
+
+_NUMBERS_AT_ONCE = 2**23  # 32 MiB of float32; 10,000 images of MNIST
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,6 +91,22 @@ class Examples:
     def draw(self) -> Tensor:
         """All the values `[N, *event]`, drawn for this use."""
         return self.batch(slice(None))
+
+    def pieces(self, at_most: int | None = None) -> Iterator[Tensor]:
+        """All the values in turn, drawn for this use, at most 2²³ numbers (or one example) at once:
+        bytes that fill the memory are never floats all at the same time.
+
+        Args:
+            at_most: examples at once.
+
+        >>> import torch
+        >>> [piece.shape for piece in Examples(torch.zeros(3, 2**22)).pieces()]
+        [torch.Size([2, 4194304]), torch.Size([1, 4194304])]
+        """
+        size = max(1, _NUMBERS_AT_ONCE // max(1, self.event_shape.numel()))
+        size = size if at_most is None else min(size, at_most)
+        for start in range(0, len(self), size):
+            yield self.batch(slice(start, start + size))
 
     def take(self, index: Tensor | slice) -> Examples:
         """The examples at `index`, with their labels; what was prepared stays as it is.

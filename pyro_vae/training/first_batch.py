@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from pyro_vae._errors import ShapeError
 from pyro_vae._handlers import PosteriorMessenger
+from pyro_vae.data import Examples
 from pyro_vae.objectives import Objective
 from pyro_vae.vae import Pair
 
@@ -21,9 +22,9 @@ __all__ = ["check_data"]
 
 @torch.no_grad()
 def check_data(
-    pair: Pair, objective: Objective, x: Tensor, batch_size: int, name: str = "data"
+    pair: Pair, objective: Objective, data: Examples, batch_size: int, name: str = "data"
 ) -> None:
-    """Run the pair and objective on one batch, and hold all of ``x`` against p(x|z)'s support.
+    """Run the pair and objective on one batch, and hold all data against p(x|z)'s support.
 
     The pair is left as it was: also what a batch normalisation has counted.
 
@@ -31,13 +32,13 @@ def check_data(
         ValueError: data off the support, shapes that do not fit, or what Pyro's own validation
             finds.
     """
-    batch = x[:batch_size]
+    batch = data.batch(slice(0, batch_size))
     before = [(buffer, buffer.clone()) for buffer in pair.buffers()]
     try:
         with pyro.validation_enabled(True):
             for site in _observed_sites(pair, batch):
                 if site["value"] is batch:
-                    _check_support(site, pair, x, name)
+                    _check_support(site, pair, data, name)
             objective.particles(pair.model, pair.guide, batch)
     except RuntimeError as error:
         if type(error) is not RuntimeError:  # e.g. too little memory on a GPU
@@ -58,11 +59,11 @@ def _observed_sites(pair: Pair, batch: Tensor) -> list[dict[str, Any]]:
     return [node for node in nodes if node["type"] == "sample" and node["is_observed"]]
 
 
-def _check_support(site: dict[str, Any], pair: Pair, x: Tensor, name: str) -> None:
-    own = site["fn"].support
-    shared = own.check(x[0]).dim() == 0  # else each datum may have a support of its own
-    size = 1000 if shared else len(site["value"])
-    for start, chunk in zip(range(0, len(x), size), x.split(size), strict=True):
+def _check_support(site: dict[str, Any], pair: Pair, data: Examples, name: str) -> None:
+    own, batch = site["fn"].support, site["value"]
+    shared = own.check(batch[0]).dim() == 0  # else each datum may have a support of its own
+    start = 0
+    for chunk in data.pieces(1000 if shared else len(batch)):
         support = own if shared else _support_for(site["name"], pair, chunk)
         outside = ~support.check(chunk).reshape(len(chunk), -1).all(1)
         if outside.any():
@@ -73,6 +74,7 @@ def _check_support(site: dict[str, Any], pair: Pair, x: Tensor, name: str) -> No
                 f"{support}; got values between {low:.6g} and {high:.6g} in datum "
                 f"{start + datum}. Rescale, round or binarise them, or take another likelihood."
             )
+        start += len(chunk)
 
 
 def _support_for(name: str, pair: Pair, x: Tensor) -> Constraint:

@@ -26,7 +26,7 @@ from pyro_vae.training.non_finite import term_of_weights
 from pyro_vae.training.optimizers import MakeOptimizer
 from pyro_vae.training.schedules import Schedule
 from pyro_vae.training.state import RunState
-from pyro_vae.training.statistics import update_statistics
+from pyro_vae.training.statistics import update_statistics_from
 from pyro_vae.vae import Pair
 
 __all__ = ["Pace", "Run", "Settings"]
@@ -34,6 +34,7 @@ __all__ = ["Pace", "Run", "Settings"]
 _COMPILING_PAYS = 4000  # steps; docs/results/speed.md has from how many on it pays, case by case
 _ALWAYS_BEFORE = {"bfloat16": False}  # what checkpoints did not say before it could be chosen
 _SECONDS_AT_ONCE = 0.5
+_ESTIMATED_AT_ONCE = 1000  # data, of a pass through the training set
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,8 @@ class Run:
         for name, data in {"data": self.data, "validation": self.validation}.items():
             if data is not None:
                 with forked_rng(self.settings.seed, self.device):
-                    x = data.draw()
                     check_data(
-                        self.pair, self.settings.objective, x, self.settings.batch_size, name
+                        self.pair, self.settings.objective, data, self.settings.batch_size, name
                     )
         if self.settings.checkpoints is not None:
             saved = self.settings.checkpoints.load(self.device, RunState.KEYS)
@@ -240,8 +240,9 @@ class Run:
     # -- validation ---------------------------------------------------------------------------
 
     def _update_statistics(self) -> None:
-        update_statistics(
-            self.pair.model, self.pair.guide, self.data.draw(), seed=self.settings.seed
+        batches = self.data.pieces(_ESTIMATED_AT_ONCE)
+        update_statistics_from(
+            self.pair.model, self.pair.guide, batches, self.settings.seed, self.device
         )
 
     def _validate(self, epoch: int) -> float | None:
@@ -252,10 +253,12 @@ class Run:
         with forked_rng(self.settings.seed, self.device):
             self._update_statistics()
         with evaluation_mode(self.pair), forked_rng(self.settings.seed, self.device):
-            bounds = self.settings.objective.for_evaluation().per_datum(
-                self.pair.model, self.pair.guide, self.validation.draw()
-            )
-        bound = bounds.mean().item()
+            objective = self.settings.objective.for_evaluation()
+            bounds = [
+                objective.per_datum(self.pair.model, self.pair.guide, x).detach()
+                for x in self.validation.pieces()
+            ]
+        bound = torch.cat(bounds).mean().item()
         if not math.isfinite(bound):
             raise self._non_finite("the held-out bound (validation=)", self.state.step)
         if self.settings.early_stopping is not None:
@@ -302,7 +305,7 @@ class Run:
     @cached_property
     def _data_checksum(self) -> str:
         values = self.data.values.detach().cpu().contiguous()
-        return f"crc32 {zlib.crc32(values.numpy().tobytes()):08x}"
+        return f"crc32 {zlib.crc32(memoryview(values.numpy())):08x}"
 
     def _resume(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         if self.settings.before_epoch is not None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,10 +9,9 @@ from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae._module import EstimatedMean
 from pyro_vae.objectives import run_particles
 
-__all__ = ["update_statistics"]
+__all__ = ["update_statistics", "update_statistics_from"]
 
 
-@torch.no_grad()
 def update_statistics(
     model: nn.Module,
     guide: nn.Module,
@@ -32,15 +33,27 @@ def update_statistics(
         batch_size: data at a time.
         seed: of the latents drawn for σ².
     """
+    update_statistics_from(model, guide, x.split(batch_size), seed, x.device)
+
+
+@torch.no_grad()
+def update_statistics_from(
+    model: nn.Module,
+    guide: nn.Module,
+    batches: Iterable[Tensor],
+    seed: int,
+    device: torch.device,
+) -> None:
+    """The same from batches, which need not all be in memory at once."""
     parts = [*model.modules(), *guide.modules()]
     estimates = [part for part in parts if isinstance(part, EstimatedMean)]
     if not estimates:
         return
-    with evaluation_mode(model, guide), forked_rng(seed, x.device):
+    with evaluation_mode(model, guide), forked_rng(seed, device):
         for estimate in estimates:
             estimate.train()
             estimate.start()
-        for batch in x.split(batch_size):
+        for batch in batches:
             run_particles(model, guide, batch)
         for estimate in estimates:
             estimate.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from pyro_vae import (
     fit,
     step_decay,
 )
+from pyro_vae.data import Examples, Grey, examples
 from pyro_vae.nn import MLP
 from pyro_vae.testing import linear_gaussian
 from tests.training.pairs import (
@@ -150,6 +152,31 @@ def test_the_validation_in_the_history_is_the_mean_over_all_held_out_data() -> N
         validation=held_out,
     )
     assert history["validation"] == [pytest.approx(mean_bound(0.3, held_out), rel=1e-5)]
+
+
+def test_bytes_are_never_floats_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # CelebA's training images are 2 GB of bytes, and 8 GB of floats.
+    sizes = []
+
+    @dataclass(frozen=True)
+    class Watched(Grey):
+        def draw(self, values: Tensor) -> Tensor:
+            sizes.append(len(values))
+            return super().draw(values)
+
+    monkeypatch.setattr(examples, "_NUMBERS_AT_ONCE", 30 * 64)
+    pixels = (255 * some_digits(count=120, dynamic=False).values).byte()
+    data = Examples(pixels, binarisation=Watched())
+    history = quietly(floating_vae(), data, epochs=2, batch_size=20, validation=data)
+    assert max(sizes) <= 30 < len(data)
+
+    whole = floating_vae()
+    floats = data.draw()
+    monkeypatch.undo()
+    expected = quietly(whole, floats, epochs=2, batch_size=20, validation=floats)
+    assert history["bound"] == pytest.approx(expected["bound"], abs=1e-5)
+    # Other latents are drawn, of 120 data: their means differ by a nat only if something is wrong.
+    assert history["validation"] == pytest.approx(expected["validation"], abs=1.0)
 
 
 def test_validation_is_every_so_many_epochs_and_in_the_last() -> None:
