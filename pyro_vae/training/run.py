@@ -305,7 +305,7 @@ class Run:
     @cached_property
     def _data_checksum(self) -> str:
         values = self.data.values.detach().cpu().contiguous()
-        return f"crc32 {zlib.crc32(memoryview(values.numpy())):08x}"
+        return f"crc32 {zlib.crc32(values.numpy().data):08x}"
 
     def _resume(self, saved: dict[str, Any], checkpoints: Checkpoints) -> None:
         if self.settings.before_epoch is not None:
