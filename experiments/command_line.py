@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from experiments.faces import experiment as faces
 from experiments.iwae_mnist import experiment as iwae_mnist
 from experiments.limits import experiment as limits
 from experiments.misconceptions import experiment as misconceptions
@@ -27,6 +28,7 @@ EXPERIMENTS = {
     "misconceptions": misconceptions,
     "limits": limits,
     "there_and_back": there_and_back,
+    "faces": faces,
 }
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.

@@ -12,19 +12,21 @@ from pyro_vae.figures._checks import Array, not_empty, shaped
 from pyro_vae.figures.style import TEXT, TITLE, bare, lettered, panel_row
 
 _GRID = ("rows", "cols", "H", "W")
+_COLOURED = ("rows", "cols", 3, "H", "W")
 
 
 def image_grid(
     images: Array | Mapping[str, Array], *, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Figure:
-    """Images side by side in grey scale without axes, a panel a method: generative samples.
+    """Images side by side without axes, in grey or in colour, a panel a method: generative samples.
 
     Args:
-        images: [rows, cols, H, W], or method → such an array (each may have its own sizes).
+        images: [rows, cols, H, W], or [rows, cols, 3, H, W] in red, green and blue; or method →
+            such an array (each may have its own sizes).
         value_range: the values drawn black and white; what lies beyond is clipped.
 
     Raises:
-        ValueError: no panel, or an array that is not [rows, cols, H, W].
+        ValueError: no panel, or an array of another shape.
 
     Source: Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder", figure 4 (c).
 
@@ -52,12 +54,12 @@ def reconstructions(
     """Data in the top row and below it what each method makes of them, column by column.
 
     Args:
-        originals: [N, H, W].
-        reconstructions: method → [N, H, W], of the same images in the same order.
+        originals: [N, H, W], or [N, 3, H, W] in red, green and blue.
+        reconstructions: method → the same shape, of the same images in the same order.
         value_range: the values drawn black and white; what lies beyond is clipped.
 
     Raises:
-        ValueError: no method; originals that are not [N, H, W]; reconstructions of another shape.
+        ValueError: no method; originals of another shape; reconstructions of another than theirs.
 
     Source: Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder", figure 16.
 
@@ -68,7 +70,8 @@ def reconstructions(
     """
     where = "reconstructions"
     not_empty(reconstructions, f"{where}: reconstructions")
-    originals = shaped(originals, ("N", "H", "W"), f"{where}: originals", "Stack the images.")
+    template = ("N", 3, "H", "W") if np.ndim(originals) == 4 else ("N", "H", "W")
+    originals = shaped(originals, template, f"{where}: originals", "Stack the images.")
     rows = {"input": originals}
     for name, images in reconstructions.items():
         rows[name] = shaped(
@@ -77,7 +80,7 @@ def reconstructions(
             f"{where}: reconstructions[{name!r}]",
             "Reconstruct the images given as originals.",
         )
-    count, height, width = originals.shape
+    count, *_, height, width = originals.shape
     size = 7.0 / max(count, 8)
     figure = Figure(
         figsize=(size * count + 0.8, size * len(rows) * height / width + 0.1), layout="constrained"
@@ -93,12 +96,17 @@ def reconstructions(
 def draw_mosaic(
     axes: Axes, images: Array, value_range: tuple[float, float], where: str, gap: float = 0.0
 ) -> None:
-    """Images [rows, cols, H, W] on `axes` in grey scale, `gap` points apart."""
-    images = shaped(images, _GRID, where, "Reshape a stack of images into rows and columns.")
-    rows, columns, height, width = images.shape
-    mosaic = images.swapaxes(1, 2).reshape(rows * height, columns * width)
+    """Images [rows, cols, H, W] or [rows, cols, 3, H, W] on `axes`, `gap` points apart."""
+    template = _COLOURED if np.ndim(images) == len(_COLOURED) else _GRID
+    images = shaped(images, template, where, "Reshape a stack of images into rows and columns.")
+    rows, columns, *_, height, width = images.shape
     low, high = value_range
-    axes.imshow(mosaic, cmap="gray", vmin=low, vmax=high)
+    if template is _COLOURED:
+        coloured = images.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
+        axes.imshow(np.clip((coloured - low) / (high - low), 0, 1))
+    else:
+        mosaic = images.swapaxes(1, 2).reshape(rows * height, columns * width)
+        axes.imshow(mosaic, cmap="gray", vmin=low, vmax=high)
     bare(axes)
     if gap:
         _rule(axes, rows, height, columns, width, gap)

@@ -28,21 +28,8 @@ from pyro_vae.data import (
     celeba,
 )
 from pyro_vae.nn import MLP
-
-# Name → partition, colour and whether it smiles. Not in the partitions' order, as it need not be.
-FACES = {
-    "000001.jpg": (0, (250, 10, 10), 1),
-    "000002.jpg": (2, (10, 250, 10), -1),
-    "000003.jpg": (0, (10, 10, 250), -1),
-    "000004.jpg": (1, (120, 120, 120), 1),
-    "000005.jpg": (2, (240, 240, 20), 1),
-    "000006.jpg": (0, (20, 240, 240), 1),
-}
-TRAINING = ["000001.jpg", "000003.jpg", "000006.jpg"]
-PARTITION = "".join(f"{name} {part}\n" for name, (part, _, _) in FACES.items())
-ATTRIBUTES = f"{len(FACES)}\nMale Smiling Young \n" + "".join(
-    f"{name} -1 {smiles:2d}  1\n" for name, (_, _, smiles) in FACES.items()
-)
+from tests.data.face_files import ATTRIBUTES, FACES, PARTITION, TRAINING, save
+from tests.data.face_files import write_celeba as write
 
 
 @pytest.fixture(autouse=True)
@@ -56,24 +43,6 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "celeba")
-
-
-def write(folder: Path) -> Path:
-    """CelebA of six photographs in `folder`, each of one colour."""
-    (folder / "img_align_celeba").mkdir(parents=True)
-    (folder / "list_eval_partition.txt").write_text(PARTITION)
-    (folder / "list_attr_celeba.txt").write_text(ATTRIBUTES)
-    for name, (_, colour, _) in FACES.items():
-        save(folder, name, np.full((218, 178, 3), colour, np.uint8))
-    return folder
-
-
-def save(folder: Path, name: str, pixels: np.ndarray, format: str = "JPEG") -> np.ndarray:
-    """Save a photograph; the pixels as they are read again, uint8 [rows, columns, 3]."""
-    path = folder / "img_align_celeba" / name
-    Image.fromarray(pixels).save(path, format, quality=95, subsampling=0)
-    with Image.open(path) as photograph:
-        return np.asarray(photograph)
 
 
 def files(cache: Path) -> list[str]:

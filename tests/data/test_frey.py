@@ -10,26 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
 
 from pyro_vae.data import DataError, Dataset, Threshold, frey_faces
-
-FILE = "frey_rawface.mat"
-# An image a column, as in the file; all different, though of few values.
-FF = (np.arange(560)[:, None] // 7 + np.arange(1965)).astype(np.uint8)
+from tests.data.face_files import FREY
+from tests.data.face_files import FREY_FILE as FILE
+from tests.data.face_files import write_frey as write
 
 
 @pytest.fixture(autouse=True)
 def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("PYRO_VAE_DATA", raising=False)
-
-
-def write(folder: Path, **variables: np.ndarray) -> Path:
-    """A file of these variables in `folder`, by default one like the published one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    savemat(folder / FILE, variables or {"ff": FF}, do_compression=True)
-    return folder
 
 
 def both(data: Dataset) -> list[list[int]]:
@@ -45,7 +36,7 @@ def test_a_folder_is_read_a_column_an_image(tmp_path: Path, below: str) -> None:
     assert data.train.values.dtype == torch.float32
     assert data.train.values.is_contiguous()
     assert data.train.labels is None
-    assert both(data) == sorted(FF.T.tolist())
+    assert both(data) == sorted(FREY.T.tolist())
 
 
 def test_the_environment_goes_before_the_cache(
@@ -101,11 +92,11 @@ def test_an_explicit_folder_is_the_only_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"faces": FF}, "a variable ff; got a MATLAB file without it"),
-        ({"ff": FF.T}, r"uint8 \(560, 1965\); got uint8 \(1965, 560\)"),
-        ({"ff": FF[:, :7]}, r"uint8 \(560, 1965\); got uint8 \(560, 7\)"),
-        ({"ff": FF / 255}, r"uint8 \(560, 1965\); got float64 \(560, 1965\)"),
-        ({"ff": FF.reshape(28, 20, -1)}, r"got uint8 \(28, 20, 1965\)"),
+        ({"faces": FREY}, "a variable ff; got a MATLAB file without it"),
+        ({"ff": FREY.T}, r"uint8 \(560, 1965\); got uint8 \(1965, 560\)"),
+        ({"ff": FREY[:, :7]}, r"uint8 \(560, 1965\); got uint8 \(560, 7\)"),
+        ({"ff": FREY / 255}, r"uint8 \(560, 1965\); got float64 \(560, 1965\)"),
+        ({"ff": FREY.reshape(28, 20, -1)}, r"got uint8 \(28, 20, 1965\)"),
     ],
 )
 def test_other_variables_are_an_error(

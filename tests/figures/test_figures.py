@@ -283,6 +283,25 @@ def test_image_grid_lays_images_out_by_row_and_column():
     assert first.get_cmap().name == "gray"
 
 
+def test_image_grid_has_colours_where_there_are_three_channels():
+    coloured = np.stack([GRID, GRID + 1, GRID - 1], axis=2)  # channels before rows and columns
+    (axes,) = figures.image_grid(coloured, value_range=(-2.0, 3.0)).axes
+    mosaic = axes.images[0].get_array()
+    assert mosaic.shape == (4 * 6, 5 * 7, 3)
+    expected = np.clip((coloured + 2) / 5, 0, 1)
+    for row, column in np.ndindex(4, 5):
+        tile = mosaic[6 * row : 6 * (row + 1), 7 * column : 7 * (column + 1)]
+        np.testing.assert_allclose(tile, expected[row, column].transpose(1, 2, 0))
+
+
+def test_reconstructions_may_be_coloured():
+    coloured = np.stack([GRID[0]] * 3, axis=1)
+    (axes,) = figures.reconstructions(coloured, {"a": coloured}).axes
+    assert axes.images[0].get_array().shape == (2 * 6, 5 * 7, 3)
+    with pytest.raises(ValueError, match=r"originals: expected shape \[N, 3, H, W\]"):
+        figures.reconstructions(coloured[:, :2], {"a": coloured[:, :2]})
+
+
 def test_a_single_image_grid_has_neither_title_nor_ticks():
     (axes,) = figures.image_grid(GRID).axes
     assert axes.get_title() == ""
