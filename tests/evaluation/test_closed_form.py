@@ -161,6 +161,49 @@ def test_it_is_equation_26_as_printed() -> None:
     torch.testing.assert_close(closed_form_evidence(vae.model, vae.guide, x), printed)
 
 
+class _Sinh(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return z.sinh()
+
+
+class _Inverse(nn.Module):
+    """What takes data back to their latents, and a raw scale that is not read."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("inverse", torch.linalg.inv(weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x @ self.inverse.T).asinh()
+        return torch.cat([z, torch.zeros_like(z)], dim=-1)
+
+
+def test_without_noise_it_is_the_change_of_variables() -> None:
+    """Eq. 27: as T → 0, with an invertible decoder and its inverse as the encoder, as T."""
+    torch.manual_seed(0)
+    linear = nn.Linear(3, 3, bias=False)
+    with torch.no_grad():
+        linear.weight.mul_(0.5).add_(torch.eye(3))  # far from singular, as T must be small beside
+    x = linear(torch.randn(10, 3).sinh()).detach()
+    encoder = _Inverse(linear.weight.detach())
+    z = encoder(x)[:, :3]
+    exact = (
+        dist.Normal(0, 1).log_prob(z).sum(1)
+        - z.cosh().log().sum(1)
+        - torch.linalg.slogdet(linear.weight).logabsdet
+    )
+    off = []
+    for noise in (1e-2, 1e-3, 1e-4):
+        vae = VAE(
+            prior=StandardNormalPrior(3),
+            likelihood=NormalLikelihood(nn.Sequential(_Sinh(), linear), FixedVariance(noise**2)),
+            guide=NormalGuide(encoder),
+        )
+        off.append((closed_form_evidence(vae.model, vae.guide, x) - exact).abs().max().item())
+    assert off[0] / off[1] == pytest.approx(100, rel=0.1)
+    assert off[1] / off[2] == pytest.approx(100, rel=0.1)
+
+
 def exact_gradient(pair: testing.LinearGaussian) -> Tensor:
     """Of −Σ log p(x), with respect to the decoder's weight."""
     weight = pair.weight.clone().requires_grad_()
