@@ -18,7 +18,7 @@ class Config:
     fewer here, which two cores can carry; ``default_config(full=True)`` has them.
 
     Args:
-        data: ``"mnist"`` or ``"digits"``.
+        data: ``"mnist"``, ``"digits"``, or ``"toy"``, two-dimensional, for the equations alone.
         studies: by name.
         wide: latents of the studies of likelihoods; those for scatter plots have two.
         epochs: of most runs.
@@ -56,6 +56,13 @@ class Config:
 
 
 _DIGITS: dict[str, Any] = {"hidden": (100, 100), "batch_size": 50, "wide": 20, "check_latent": 8}
+_TOY: dict[str, Any] = {
+    "studies": ("equations",),
+    "hidden": (50, 50),
+    "batch_size": 100,
+    "check_latent": 1,
+}
+_OF_DATA = {"digits": _DIGITS, "toy": _TOY}
 _FULL: dict[str, Any] = {"epochs": 400, "start_epochs": 200}
 _QUICK: dict[str, Any] = {
     "epochs": 2,
@@ -78,5 +85,5 @@ def default_config(
     data: str = "mnist", *, quick: bool = False, full: bool = False, **given: Any
 ) -> Config:
     """The settings for a data set; what is given (not ``None``) replaces them."""
-    own = _DIGITS if data == "digits" else {}
-    return changed(Config(data=data), own, _FULL if full else {}, _QUICK if quick else {}, **given)
+    own, short = _OF_DATA.get(data, {}), _QUICK if quick else {}
+    return changed(Config(data=data), own, _FULL if full else {}, short, **given)

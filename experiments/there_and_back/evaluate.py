@@ -69,7 +69,7 @@ def _distances(vae: VAE, variant: Variant, x: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def arrays(vae: VAE, variant: Variant, data: Dataset) -> dict[str, NDArray[Any]]:
-    """For the figures, in the data's own unit: pictures of samples, and of two latents their
+    """For the figures of images, in their own unit: pictures of samples, and of two latents their
     scatter and what they decode to over the prior's quantiles."""
 
     def pictures(x: Tensor, side: int) -> Tensor:
@@ -77,8 +77,10 @@ def arrays(vae: VAE, variant: Variant, data: Dataset) -> dict[str, NDArray[Any]]
 
     with torch.random.fork_rng([]):
         torch.manual_seed(variant.seed)
-        found = {"generated": pictures(vae.generate(_SIDE**2), _SIDE)}
-        if variant.latent == 2:
+        found = {}
+        if data.image_shape is not None:
+            found["generated"] = pictures(vae.generate(_SIDE**2), _SIDE)
+        if variant.latent == 2 and data.image_shape is not None:
             mean, spread = posterior_moments(vae.guide, data.test.draw())
             found |= {"mean": mean, "z": mean + spread.sqrt() * torch.randn_like(mean)}
             scale = vae.prior().stddev

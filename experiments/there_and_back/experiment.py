@@ -24,7 +24,7 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
     add = parser.add_argument
-    add("--data", choices=("digits", "mnist"), default="mnist", help="default: mnist")
+    add("--data", choices=("toy", "digits", "mnist"), default="mnist", help="default: mnist")
     add("--data-dir", metavar="DIR", help="where MNIST's files are (or set PYRO_VAE_DATA)")
     studies = ", ".join(STUDIES)
     add("--studies", type=names_of(STUDIES), metavar="A,B,…", help=f"of {studies} (all)")
@@ -44,6 +44,10 @@ def run(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         device=options.device,
     )
+    if config.data == "toy" and config.studies != ("equations",):
+        raise SystemExit(
+            "error: --data toy: expected --studies equations; the others are of images."
+        )
     folder = RunFolder(options.out, "there_and_back", config)
     print(f"run folder: {folder.path}")
     run_all(config, folder.path, options.data_dir, options.jobs)

@@ -13,12 +13,12 @@ import torch
 from experiments.jobs import JobFolder, do_jobs
 from experiments.machine import describe_machine
 from experiments.there_and_back.config import Config
+from experiments.there_and_back.data import load, scaled
 from experiments.there_and_back.equations import CHECKS, Trained
 from experiments.there_and_back.evaluate import arrays, measure
-from experiments.there_and_back.train import scaled, train
+from experiments.there_and_back.train import train
 from experiments.there_and_back.variants import STUDIES, Variant, build, variants
 from pyro_vae import VAE, NonFiniteError
-from pyro_vae import data as datasets
 from pyro_vae.data import Dataset
 
 __all__ = ["folder_of", "run_all"]
@@ -34,19 +34,15 @@ def folder_of(root: Path, variant: Variant) -> JobFolder:
 def run_all(config: Config, root: Path, data_dir: str | None, processes: int) -> None:
     """Do every job that is not done."""
     work = partial(_work, config, root, data_dir)
-    prepare = partial(_load_data, config, data_dir)
+    prepare = partial(load, config.data, data_dir)
     do_jobs(variants(config), partial(folder_of, root), work, processes, prepare)
-
-
-def _load_data(config: Config, data_dir: str | None) -> Dataset:
-    return datasets.digits() if config.data == "digits" else datasets.mnist(data_dir)
 
 
 def _work(
     config: Config, root: Path, data_dir: str | None, variant: Variant, progress: bool
 ) -> str:
     folder = folder_of(root, variant)
-    data = scaled(_load_data(config, data_dir), variant.scale).to(config.device)
+    data = scaled(load(config.data, data_dir), variant.scale).to(config.device)
     machine = describe_machine(config.device)
     try:
         vae, history = train(config, variant, data, folder.checkpoints, progress)

@@ -66,7 +66,7 @@ def _equations(config: Config, root: Path) -> list[str]:
 
 _ABOUT_EQUATIONS = (
     "Of VAEs with learned posterior variances under N(0, I), trained by the ELBO, on {checked} "
-    "test images (eq. 6 and 7: training images). *Predicted*: by the equation from the trained "
+    "held-out data (eq. 6 and 7: training data). *Predicted*: by the equation from the trained "
     "networks. *Measured*: without it — by descent, by automatic differentiation of many draws, by "
     "importance sampling, by another factorisation. *Difference*: of the means. *Spread*: the root "
     "mean square difference of single data over that of what is measured; 0 % where each datum "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from experiments.there_and_back.config import Config
@@ -10,7 +9,7 @@ from experiments.there_and_back.variants import Variant, build
 from pyro_vae import VAE, History, adam, fit
 from pyro_vae.data import Dataset
 
-__all__ = ["scaled", "train"]
+__all__ = ["train"]
 
 
 def train(
@@ -37,11 +36,3 @@ def train(
         progress=progress,
     )
     return vae, history
-
-
-def scaled(data: Dataset, scale: float) -> Dataset:
-    """The data times λ."""
-    if scale == 1.0:
-        return data
-    train, test = (replace(part, values=scale * part.values) for part in (data.train, data.test))
-    return replace(data, train=train, test=test)

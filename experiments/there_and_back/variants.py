@@ -67,7 +67,7 @@ class Variant:
             if name not in ("likelihood", "latent", "epochs") and value != getattr(plain, name)
         }
         first = f"{self.likelihood}-{self.latent}d-{self.epochs}e".lower().replace(" = ", "-")
-        first = first.replace(" ", "-")
+        first = first.replace(" ", "-").replace("/", "")
         return "-".join([first, *(f"{name}-{_text(value)}" for name, value in told.items())])
 
 
@@ -91,6 +91,7 @@ LIKELIHOODS: dict[str, Callable[[Variant, Config, int], Likelihood]] = {
     "Bernoulli": lambda v, c, size: BernoulliLikelihood(_decoder(v, c, size)),
     "learned T": _decoded_variance,
     "T = I": lambda v, c, size: NormalLikelihood(_decoder(v, c, size), FixedVariance(1.0)),
+    "T = I/100": lambda v, c, size: NormalLikelihood(_decoder(v, c, size), FixedVariance(0.01)),
     "optimal T": lambda v, c, size: NormalLikelihood(_decoder(v, c, size), OptimalVariance()),
     "BAGGINS": lambda v, c, size: NormalLikelihood(_decoder(v, c, size), BAGGINS(v.tau)),
     "BAGGINS of each": lambda v, c, size: NormalLikelihood(
@@ -180,8 +181,9 @@ def _start(config: Config) -> Iterator[Variant]:
 
 
 def _equations(config: Config) -> Iterator[Variant]:
-    """The models that the equations are held against: learned variances, T = I and Bernoulli."""
-    for likelihood in ("T = I", "optimal T", "Bernoulli"):
+    """The models that the equations are held against, all with learned posterior variances."""
+    toy = config.data == "toy"
+    for likelihood in ("T = I/100",) if toy else ("T = I", "optimal T", "Bernoulli"):
         for latent in (2, config.check_latent):
             yield Variant(likelihood, latent, config.epochs, deviation=None)
 

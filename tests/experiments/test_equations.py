@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.there_and_back.equations import CHECKS, Check, Trained
+from experiments.there_and_back.equations import CHECKS, Check, Trained, change_of_variables
 from pyro_vae.testing import linear_gaussian
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -44,6 +44,18 @@ def test_what_is_sampled_is_met_within_its_error(
 ) -> None:
     for check in found[equation]:
         assert abs(check.measured - check.predicted) < tolerance
+
+
+def test_without_noise_the_evidence_is_a_flows() -> None:
+    """Eq. 27, of a linear decoder between spaces of one dimension."""
+    torch.manual_seed(0)
+    pair = linear_gaussian(3, 3, variance=1e-6, num_data=50, dtype=torch.float64)
+    [check] = change_of_variables(Trained(pair, pair.x, pair.x, evidence_samples=20))
+    assert check.measured == pytest.approx(check.predicted, abs=1e-4)
+    assert check.spread is not None
+    assert check.spread < 1e-4
+    wider = linear_gaussian(2, 3, variance=1e-6, dtype=torch.float64)
+    assert change_of_variables(Trained(wider, wider.x, wider.x)) == []
 
 
 def test_the_log_determinant_is_met_within_its_error(found: dict[str, list[Check]]) -> None:

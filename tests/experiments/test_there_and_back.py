@@ -12,16 +12,17 @@ import torch
 
 from experiments.command_line import main
 from experiments.there_and_back.config import default_config
+from experiments.there_and_back.data import load, scaled
 from experiments.there_and_back.evaluate import measure
 from experiments.there_and_back.figures import label
 from experiments.there_and_back.jobs import folder_of
 from experiments.there_and_back.report import _largest_drop
-from experiments.there_and_back.train import scaled
 from experiments.there_and_back.variants import LIKELIHOODS, STUDIES, Variant, build, variants
 from pyro_vae import update_statistics
 from pyro_vae.data import digits
 
 SMALL = default_config("digits", quick=True)
+QUICK_TOY = default_config("toy", quick=True)
 
 
 def test_every_variant_has_a_folder_of_its_own_and_is_trained_once() -> None:
@@ -29,7 +30,8 @@ def test_every_variant_has_a_folder_of_its_own_and_is_trained_once() -> None:
     assert len({variant.name for variant in found}) == len(found)
     several = [v for study in STUDIES.values() for v in study(default_config())]
     assert len(several) > len(found)  # studies share runs
-    assert {v.likelihood for v in found} == LIKELIHOODS.keys()
+    toy = variants(default_config("toy"))
+    assert {v.likelihood for v in found + toy} == LIKELIHOODS.keys()
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -111,6 +113,29 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     assert main(arguments) == 0
     assert "are done already" in capsys.readouterr().out
+
+
+def test_the_toy_has_as_many_dimensions_as_latents_for_equation_27(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["there_and_back", "--data", "toy", "--quick", "--out", str(out)]) == 0
+    assert "| 27 | log p(x), nats, as if T = 0 |" in (out / "report.md").read_text()
+    two, one = (folder_of(out, v).result()["checks"] for v in STUDIES["equations"](QUICK_TOY))
+    assert [c["equation"] for c in two if c["equation"] == "27"] == ["27"]
+    assert "27" not in {check["equation"] for check in one}
+
+
+def test_the_toy_is_a_bent_plane() -> None:
+    x = load("toy", None).train.values
+    straight = torch.stack([x[:, 0], x[:, 1] - x[:, 0].square() / 2], dim=1)
+    # z₁ + 0.1 ε, and z₂ + 0.1 (ε₂ − z₁ ε₁) less a twentieth of the noise's square.
+    torch.testing.assert_close(straight.mean(0), torch.tensor([0.0, -0.005]), atol=0.05, rtol=0)
+    expected = torch.diag(torch.tensor([1.01, 1.02]))
+    torch.testing.assert_close(straight.T.cov(), expected, atol=0.08, rtol=0)
+
+
+def test_studies_of_images_are_refused_for_the_toy() -> None:
+    with pytest.raises(SystemExit, match="expected --studies equations"):
+        main(["there_and_back", "--data", "toy", "--studies", "taus"])
 
 
 def test_a_training_that_runs_off_is_a_finding(
