@@ -22,7 +22,8 @@ class Config:
         studies: by name.
         wide: latents of the studies of likelihoods; those for scatter plots have two.
         epochs: of most runs.
-        start_epochs, start_seeds: of the study of what encoders start with.
+        start_epochs: of the study of what encoders start with.
+        seeds: of that study, and of BAGGINS without scaling.
         scales: λ, what the data are multiplied by.
         taus: τ of BAGGINS.
         tau: the one that is used where it is not varied.
@@ -39,7 +40,7 @@ class Config:
     wide: int = 100
     epochs: int = 100
     start_epochs: int = 40
-    start_seeds: int = 3
+    seeds: int = 3
     scales: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
     taus: tuple[float, ...] = (1 / 20, 1 / 5, 1.0, 5.0)
     tau: float = 1 / 5
@@ -67,7 +68,7 @@ _FULL: dict[str, Any] = {"epochs": 400, "start_epochs": 200}
 _QUICK: dict[str, Any] = {
     "epochs": 2,
     "start_epochs": 2,
-    "start_seeds": 1,
+    "seeds": 1,
     "scales": (1 / 4, 1.0),
     "taus": (1 / 5,),
     "deviations": (1.0,),
@@ -77,7 +78,7 @@ _QUICK: dict[str, Any] = {
     "elbo_samples": 2,
     "evidence_samples": 20,
     "checked": 20,
-    "check_latent": 2,
+    "check_latent": 1,
 }
 
 

@@ -1,13 +1,14 @@
 """Fyffe's equations on a trained VAE: what each predicts, and what is measured.
 
-Everything is computed in evaluation mode and double precision, on data that are given; nothing is
-trained. A VAE here has one latent vector with a diagonal normal prior and posterior.
+Everything is computed in evaluation mode and double precision, on data that are given; the networks
+stay as they are. A VAE here has one latent vector with a diagonal normal prior and posterior.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyro.distributions as dist
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from pyro_vae import VAE, NormalLikelihood
 from pyro_vae.distributions import normal_moments
 from pyro_vae.evaluation import (
+    LogEvidence,
     OptimalDecoder,
     bound_terms,
     closed_form_evidence,
@@ -57,19 +59,21 @@ class Check:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained VAE, data held out, and how many latents a datum are drawn.
+    """A trained VAE, the data that equations are held against, and how many latents a datum are
+    drawn.
 
     Args:
         vae: in double precision, its estimates made.
-        x: held-out data.
-        train: training data, for the optimal decoder.
+        x: data it was trained on, at which the conditions of its optimum are meant to hold, or
+            data held out.
+        training: all that it was trained on, for the optimal decoder.
         samples: latents a datum.
         evidence_samples: for the log evidence.
     """
 
     vae: VAE
     x: Tensor
-    train: Tensor
+    training: Tensor
     samples: int = 50
     evidence_samples: int = 5000
 
@@ -83,10 +87,17 @@ class Trained:
         """μ and Σ of the held-out data, each [data, latent]."""
         return posterior_moments(self.vae.guide, self.x)
 
+    @cached_property
     def precision(self) -> Tensor:
         """Λ = S⁻² + JᵀT⁻¹J at μ, [data, latent, latent]."""
         mean, _ = self.moments()
         return posterior_precision(self.vae.model, self.x, mean)
+
+    @cached_property
+    def log_evidence(self) -> LogEvidence:
+        """Of each datum by importance sampling, in nats."""
+        vae = self.vae
+        return log_evidence(vae.model, vae.guide, self.x, num_samples=self.evidence_samples)
 
     def elbo(self) -> Tensor:
         """Of each datum, in nats."""
@@ -128,11 +139,11 @@ def gradients(trained: Trained) -> list[Check]:
     by_mean, by_variance = torch.autograd.grad(bound, [mean, variance])
     predicted_mean = _pull(trained, mean.detach()) - mean.detach() / s2
     own = variance.detach().reciprocal()
-    predicted_variance = 0.5 * (own - trained.precision().diagonal(dim1=-2, dim2=-1))
+    predicted_variance = 0.5 * (own - trained.precision.diagonal(dim1=-2, dim2=-1))
     scale = variance.detach()  # in units of the posterior: a gradient times its standard deviation
     return [
-        _norms("9", "|∂ELBO/∂μ|·√Σ", predicted_mean * scale.sqrt(), by_mean * scale.sqrt()),
-        _norms("10", "|∂ELBO/∂Σ|·Σ", predicted_variance * scale, by_variance * scale),
+        _norms("9", "‖∂ELBO/∂μ‖·√Σ", predicted_mean * scale.sqrt(), by_mean * scale.sqrt()),
+        _norms("10", "‖∂ELBO/∂Σ‖·Σ", predicted_variance * scale, by_variance * scale),
     ]
 
 
@@ -140,14 +151,14 @@ def posterior_mean(trained: Trained) -> list[Check]:
     """Eq. 11: means image the residuals, μ = S²Jᵀ(x − ν(μ)) (with any T: S² ∂ log p(x|z)/∂z)."""
     mean, _ = trained.moments()
     predicted = trained.prior_variance * _pull(trained, mean)
-    return [_norms("11", "|μ|", predicted, mean)]
+    return [_norms("11", "‖μ‖", predicted, mean)]
 
 
 def posterior_variance(trained: Trained) -> list[Check]:
     """Eq. 12: the learned variances against the inverse of the information, 1/Λ_jj."""
     _, variance = trained.moments()
-    predicted = trained.precision().diagonal(dim1=-2, dim2=-1).reciprocal()
-    return [_of_each("12", "−½ log|Σ|, nats", _information(predicted), _information(variance))]
+    predicted = trained.precision.diagonal(dim1=-2, dim2=-1).reciprocal()
+    return [_of_each("12", "−½ log det Σ, nats", _information(predicted), _information(variance))]
 
 
 def _information(variance: Tensor) -> Tensor:
@@ -166,7 +177,7 @@ def _pull(trained: Trained, mean: Tensor) -> Tensor:
 def evidence(trained: Trained) -> list[Check]:
     """Eq. 16 (T = I) and 26: the closed form against importance sampling."""
     vae = trained.vae
-    found = log_evidence(vae.model, vae.guide, trained.x, num_samples=trained.evidence_samples)
+    found = trained.log_evidence
     predicted = closed_form_evidence(vae.model, vae.guide, trained.x)
     check = _of_each("16, 26", "log p(x), nats", predicted, found.value)
     return [replace(check, error=found.mean_error())]
@@ -183,7 +194,7 @@ def change_of_variables(trained: Trained) -> list[Check]:
     deviation = trained.prior_variance.sqrt()
     flow = dist.Normal(0.0, deviation).to_event(1).log_prob(mean)
     predicted = flow - torch.linalg.slogdet(j).logabsdet
-    found = log_evidence(vae.model, vae.guide, x, num_samples=trained.evidence_samples)
+    found = trained.log_evidence
     check = _of_each("27", "log p(x), nats, as if T = 0", predicted, found.value)
     return [replace(check, error=found.mean_error())]
 
@@ -192,41 +203,41 @@ def gaps(trained: Trained) -> list[Check]:
     """Eq. 17, 18 and 21: the ELBO and its gap, of many draws, against the formulas."""
     vae = trained.vae
     _, variance = trained.moments()
-    precision = trained.precision()
+    precision = trained.precision
     closed = closed_form_evidence(vae.model, vae.guide, trained.x)
     elbo = trained.elbo()
-    found = log_evidence(vae.model, vae.guide, trained.x, num_samples=trained.evidence_samples)
     gap, expanded = variance_gap(precision, variance), variance_gap_expanded(precision, variance)
     return [
         _of_each("17", "ELBO, nats", closed - gap, elbo),
-        _of_each("18", "log p(x) − ELBO, nats", gap, found.value - elbo),
-        _of_each("21", "the same to second order", expanded, found.value - elbo),
+        _of_each("18", "log p(x) − ELBO, nats", gap, trained.log_evidence.value - elbo),
+        _of_each("21", "the same to second order", expanded, trained.log_evidence.value - elbo),
     ]
 
 
 def log_determinant(trained: Trained) -> list[Check]:
     """Eq. 19 and 20: log|JᵀJS² + I| of one datum, by probes and by factorisation."""
-    precision = trained.precision()[0]
+    precision = trained.precision[0]
     deviation = trained.prior_variance.sqrt()
     matrix = deviation.unsqueeze(1) * precision * deviation
     found = stochastic_log_determinant(
         lambda v: v @ matrix, len(matrix), steps=5000, dtype=matrix.dtype
     )
     exact = torch.linalg.slogdet(matrix).logabsdet.item()
-    return [Check("19, 20", "log|JᵀJS² + I|, nats", exact, found.value, found.error)]
+    return [Check("19, 20", "log det(JᵀJS² + I), nats", exact, found.value, found.error)]
 
 
 # -- constant variance -----------------------------------------------------------------------------
 
+_DESCENT, _BATCH, _DRAWS = 200, 100, 16  # steps, data a step, latents a datum
+
 
 def penalty(trained: Trained) -> list[Check]:
-    """Eq. 22: what one covariance for all costs against each datum's own Λ⁻¹, in ELBO."""
-    mean, _ = trained.moments()
-    precision = trained.precision()
-    cost = constant_variance(precision)
-    own = _elbo(trained, mean, torch.linalg.inv(precision))
-    same = _elbo(trained, mean, cost.covariance.expand_as(precision))
-    difference = own - same
+    """Eq. 22: what one variance for all data costs against the learned ones, in ELBO: the one found
+    by descent, encoder's means and decoder as they are."""
+    mean, variance = trained.moments()
+    cost = constant_variance(trained.precision)
+    same = _best_variance(trained, mean, cost.covariance.diagonal())
+    difference = _elbo(trained, mean, variance) - _elbo(trained, mean, same.expand_as(mean))
     measured = difference.mean().item()
     error = (difference.std() / len(difference) ** 0.5).item()
     return [
@@ -235,54 +246,84 @@ def penalty(trained: Trained) -> list[Check]:
     ]
 
 
-def _elbo(trained: Trained, mean: Tensor, covariance: Tensor) -> Tensor:
+def _best_variance(trained: Trained, mean: Tensor, start: Tensor) -> Tensor:
+    """The variance for all data that maximises the mean ELBO, [latent]."""
+    log_variance = start.log().requires_grad_()
+    optimizer = torch.optim.Adam([log_variance], lr=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _DESCENT)
+    s2 = trained.prior_variance
+    for _ in range(_DESCENT):
+        some = torch.randint(len(mean), (_BATCH,))
+        noise = torch.randn(_DRAWS, _BATCH, mean.shape[1], dtype=mean.dtype)
+        shift = (0.5 * log_variance).exp() * noise
+        z = mean[some] + torch.cat([shift, -shift])
+        kl = 0.5 * (log_variance.exp() / s2 - log_variance).sum()
+        likelihood = trained.vae.likelihood(z).log_prob(trained.x[some]).mean()
+        optimizer.zero_grad()
+        (kl - likelihood).backward()
+        optimizer.step()
+        schedule.step()
+    return log_variance.detach().exp()
+
+
+def _elbo(trained: Trained, mean: Tensor, variance: Tensor) -> Tensor:
     """Of normal posteriors, [data], in nats; with the same noise at each call."""
-    vae, factor = trained.vae, torch.linalg.cholesky(covariance)
-    noise = torch.randn(
-        trained.samples, *mean.shape, dtype=mean.dtype, generator=torch.Generator().manual_seed(0)
-    )
-    z = mean + (factor @ noise.unsqueeze(-1)).squeeze(-1)
+    vae = trained.vae
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(trained.samples, *mean.shape, dtype=mean.dtype, generator=generator)
+    q = dist.Normal(mean, variance.sqrt()).to_event(1)
     with torch.no_grad():
-        joint = vae.prior().log_prob(z) + vae.likelihood(z).log_prob(trained.x)
-    return joint.mean(0) + dist.MultivariateNormal(mean, scale_tril=factor).entropy()
+        found = [
+            vae.prior().log_prob(z) + vae.likelihood(z).log_prob(trained.x)
+            for z in mean + variance.sqrt() * noise
+        ]
+    return torch.stack(found).mean(0) + q.entropy()
 
 
 # -- the decoder and the posterior -----------------------------------------------------------------
 
 
+_FEW = 200  # data, where each takes a while
+
+
 def optimal_decoder(trained: Trained) -> list[Check]:
-    """Eq. 6 and 7: the closed form over the training set against the network, at training data."""
-    vae, x = trained.vae, trained.train
-    mean, variance = posterior_moments(vae.guide, x)
-    best = OptimalDecoder(mean, variance, x.flatten(1))
-    few = slice(0, 200)
-    z = mean[few]
-    network, closed = vae.decode(z).flatten(1), best(z)
-    j = decoder_jacobian(vae.model, x[few], z)
+    """Eq. 6 and 7: the closed form over all training data against the network, and its Jacobian
+    against differences of what the network decodes."""
+    vae, training = trained.vae, trained.training
+    mean, variance = posterior_moments(vae.guide, training)
+    best = OptimalDecoder(mean, variance, training.flatten(1))
+    z, _ = posterior_moments(vae.guide, trained.x[:_FEW])
     return [
-        _norms("6", "|ν(μ)| at training data", closed, network),
-        _norms("7", "|J| at training data", best.jacobian(z).flatten(1), j.flatten(1)),
+        _norms("6", "‖ν(μ)‖", best(z), vae.decode(z).flatten(1)),
+        _norms("7", "‖J‖", best.jacobian(z).flatten(1), _differences(vae, z).flatten(1)),
     ]
+
+
+def _differences(vae: VAE, z: Tensor, step: float = 1e-5) -> Tensor:
+    """∂ν/∂z of the decoded means by central differences, [data, features, latent]."""
+    steps = step * torch.eye(z.shape[1], dtype=z.dtype).unsqueeze(1)  # [latent, 1, latent]
+    columns = (vae.decode(z + steps) - vae.decode(z - steps)).flatten(2) / (2 * step)
+    return columns.permute(1, 2, 0)
 
 
 def true_posterior(trained: Trained) -> list[Check]:
     """Eq. 25: the posterior's variances by weighted samples, against Λ⁻¹."""
-    vae, x = trained.vae, trained.x[:200]
+    vae, x = trained.vae, trained.x[:_FEW]
     mean, _ = posterior_moments(vae.guide, x)
     covariance = torch.linalg.inv(posterior_precision(vae.model, x, mean))
     q = dist.MultivariateNormal(mean, covariance)
     z = q.sample((trained.evidence_samples,))
-    log_weight = (vae.prior().log_prob(z) + vae.likelihood(z).log_prob(x) - q.log_prob(z)).softmax(
-        0
-    )
-    weight = log_weight.unsqueeze(-1)
+    with torch.no_grad():
+        likelihood = torch.cat([vae.likelihood(some).log_prob(x) for some in z.split(_DRAWS)])
+    log_weight = vae.prior().log_prob(z) + likelihood - q.log_prob(z)
+    weight = log_weight.softmax(0).unsqueeze(-1)
     centre = (weight * z).sum(0)
     measured = (weight * (z - centre).square()).sum(0)
     predicted = covariance.diagonal(dim1=-2, dim2=-1)
     return [
         _of_each(
             "25",
-            "½ log|Σ| of the posterior, nats",
+            "½ log det Σ of the posterior, nats",
             -_information(predicted),
             -_information(measured),
         )

@@ -75,7 +75,7 @@ def _scales(config: Config, root: Path) -> Drawn:
         f"After Fyffe, figure 6 (a): generated images, {config.wide} latents, learned T and T = I "
         "under data times λ; each in the data's own unit.",
     )
-    bounded = {v: a for v, a in wide.items() if v.likelihood == "BAGGINS"}
+    bounded = {v: a for v, a in wide.items() if v.likelihood == "BAGGINS" and v.seed == 0}
     yield (
         "samples_baggins.png",
         partial(_samples, bounded),
@@ -170,7 +170,7 @@ def _start(config: Config, root: Path) -> Drawn:
                 f"After figure 8: the bound on the test set during training, the encoder's means "
                 f"times {_number(factor)} and the decoder's latents divided by it; BILBO with "
                 f"Σ = σ² I, and learned Σ. The line is the mean and the band the range over "
-                f"{config.start_seeds} seeds.",
+                f"{config.seeds} seeds.",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from experiments.jobs import JobFolder, do_jobs
 from experiments.machine import describe_machine
 from experiments.there_and_back.config import Config
 from experiments.there_and_back.data import load, scaled
+from experiments.there_and_back.departure import departure
 from experiments.there_and_back.equations import CHECKS, Trained
 from experiments.there_and_back.evaluate import arrays, measure
 from experiments.there_and_back.train import train
@@ -21,14 +23,17 @@ from experiments.there_and_back.variants import STUDIES, Variant, build, variant
 from pyro_vae import VAE, NonFiniteError
 from pyro_vae.data import Dataset
 
-__all__ = ["folder_of", "run_all"]
-
-_CHECKED_TRAINING = 5_000  # training data for the optimal decoder
+__all__ = ["folder_of", "results_of", "run_all"]
 
 
 def folder_of(root: Path, variant: Variant) -> JobFolder:
     """Where a job's files are."""
     return JobFolder(root / variant.name, asdict(variant))
+
+
+def results_of(root: Path, found: Iterable[Variant]) -> dict[Variant, dict[str, Any]]:
+    """What the finished jobs of variants found."""
+    return {variant: folder_of(root, variant).result() for variant in found}
 
 
 def run_all(config: Config, root: Path, data_dir: str | None, processes: int) -> None:
@@ -54,7 +59,7 @@ def _work(
     started = time.perf_counter()
     numbers = measure(vae, variant, data, config)
     if variant in set(STUDIES["equations"](config)):
-        numbers["checks"] = _checks(vae, data, config)
+        numbers |= _checks(vae, data, config)
     result: dict[str, Any] = {
         **numbers,
         "history": list(history),
@@ -66,17 +71,23 @@ def _work(
     return f"{variant.name}: bound {numbers['bound']:.2f} nats, {result['training_seconds']:.0f} s"
 
 
-def _checks(vae: VAE, data: Dataset, config: Config) -> list[dict[str, Any]]:
+def _checks(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
+    """The equations at data that were trained on and at others, and where the evidence departs."""
     vae = vae.double()
-    trained = Trained(
-        vae,
-        data.test.draw()[: config.checked].double(),
-        data.train.draw()[:_CHECKED_TRAINING].double(),
-        samples=config.elbo_samples,
-        evidence_samples=config.evidence_samples,
-    )
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        found = [asdict(check) for compute in CHECKS for check in compute(trained)]
+    training = data.train.draw().double()
+    few = {"training": training, "held-out": data.test.draw().double()}
+    checks, departures = {}, {}
+    for name, x in few.items():
+        trained = Trained(
+            vae,
+            x[: config.checked],
+            training,
+            samples=config.elbo_samples,
+            evidence_samples=config.evidence_samples,
+        )
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            checks[name] = [asdict(check) for compute in CHECKS for check in compute(trained)]
+            departures[name] = asdict(departure(trained))
     vae.float()
-    return found
+    return {"checks": checks, "departure": departures}

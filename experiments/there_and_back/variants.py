@@ -146,15 +146,22 @@ class _MeansTimes(nn.Module):
 # -- studies ---------------------------------------------------------------------------------------
 
 
+_SCALE_OF_UNIT_NOISE = 4.0
+
+
 def _scales(config: Config) -> Iterator[Variant]:
-    """Figures 6 (a, b) and 10: likelihoods under data scales."""
-    for latent in (config.wide, 2):
-        yield Variant("learned T", latent, config.epochs)
-        yield Variant("optimal T", latent, config.epochs)
-        yield Variant("BAGGINS of each", latent, config.epochs, tau=config.tau)
+    """Figures 6 (a, b) and 10: likelihoods under data scales; and what another seed does."""
+    wide, epochs = config.wide, config.epochs
+    yield Variant("learned T", wide, epochs)
+    yield Variant("optimal T", wide, epochs)
+    yield Variant("BAGGINS of each", wide, epochs, tau=config.tau)
+    for scale in config.scales:
+        yield Variant("BAGGINS", wide, epochs, tau=config.tau, scale=scale)
+    for seed in range(1, config.seeds):
+        yield Variant("BAGGINS", wide, epochs, seed, tau=config.tau)
+    for latent in (wide, 2):
         for scale in config.scales:
-            yield Variant("T = I", latent, config.epochs, scale=scale)
-            yield Variant("BAGGINS", latent, config.epochs, tau=config.tau, scale=scale)
+            yield Variant("T = I", latent, epochs, scale=scale)
 
 
 def _taus(config: Config) -> Iterator[Variant]:
@@ -174,18 +181,23 @@ def _start(config: Config) -> Iterator[Variant]:
     """Figure 8: hard-coded scaling, matching and not."""
     for factor in config.factors:
         for deviation in (None, *config.deviations):
-            for seed in range(config.start_seeds):
+            for seed in range(config.seeds):
                 yield Variant(
                     "Bernoulli", 2, config.start_epochs, seed, deviation=deviation, factor=factor
                 )
 
 
 def _equations(config: Config) -> Iterator[Variant]:
-    """The models that the equations are held against, all with learned posterior variances."""
-    toy = config.data == "toy"
-    for likelihood in ("T = I/100",) if toy else ("T = I", "optimal T", "Bernoulli"):
+    """The models that the equations are held against, all with learned posterior variances.
+
+    T = I of images in [0, 1] is more noise than they have signal, and latents say nothing: there
+    the data are scaled.
+    """
+    toy = {"T = I/100": 1.0}
+    images = {"T = I": _SCALE_OF_UNIT_NOISE, "optimal T": 1.0, "Bernoulli": 1.0}
+    for likelihood, scale in (toy if config.data == "toy" else images).items():
         for latent in (2, config.check_latent):
-            yield Variant(likelihood, latent, config.epochs, deviation=None)
+            yield Variant(likelihood, latent, config.epochs, deviation=None, scale=scale)
 
 
 STUDIES: dict[str, Callable[[Config], Iterator[Variant]]] = {

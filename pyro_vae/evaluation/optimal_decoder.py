@@ -24,7 +24,7 @@ class OptimalDecoder(nn.Module):
         mean: μ, [data, latent].
         variance: the diagonals of Σ, [data, latent], or one for all, [latent].
         x: the data, [data, features].
-        at_once: weights, latents × data, in one pass.
+        at_once: weights, latents × data, in one pass; of Jacobians for each latent dimension.
 
     Raises:
         ShapeError: numbers of data that differ.
@@ -70,13 +70,14 @@ class OptimalDecoder(nn.Module):
 
         Σ_i w_i (ν(z) − x_i)(z − μ_i)ᵀΣ_i⁻¹, the w_i being the posteriors' shares at z.
         """
-        return torch.cat([self._jacobian(part) for part in self._split(z)])
+        return torch.cat([self._jacobian(part) for part in self._split(z, z.shape[-1])])
 
     def _jacobian(self, z: Tensor) -> Tensor:
         weights = self._weights(z)
-        residual = (weights @ self.x).unsqueeze(1) - self.x  # [batch, data, features]
-        pull = (z.unsqueeze(1) - self.mean) * self.precision  # [batch, data, latent]
-        return torch.einsum("bi,bif,bil->bfl", weights, residual, pull)
+        pull = weights.unsqueeze(2) * (z.unsqueeze(1) - self.mean) * self.precision
+        # Multiplied out: no array of [batch, data, features].
+        at_z = (weights @ self.x).unsqueeze(2) * pull.sum(1).unsqueeze(1)
+        return at_z - torch.einsum("if,bil->bfl", self.x, pull)
 
     def _weights(self, z: Tensor) -> Tensor:
         """The posteriors' shares of the density at z, [batch, data]."""
@@ -85,5 +86,5 @@ class OptimalDecoder(nn.Module):
         constant = (self.mean.square() * self.precision - self.precision.log()).sum(1)
         return (-0.5 * (squared + constant)).softmax(1)
 
-    def _split(self, z: Tensor) -> tuple[Tensor, ...]:
-        return z.split(max(1, self.at_once // len(self.x)))
+    def _split(self, z: Tensor, columns: int = 1) -> tuple[Tensor, ...]:
+        return z.split(max(1, self.at_once // (columns * len(self.x))))

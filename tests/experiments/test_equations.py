@@ -37,7 +37,7 @@ def test_what_is_exact_is_met(found: dict[str, list[Check]], equation: str) -> N
 @pytest.mark.parametrize(
     ("equation", "tolerance"),
     # Means over 300 data and 400 draws: errors of about 0.004 nats, tolerances of five and more.
-    [("17", 0.03), ("18", 0.03), ("21", 0.03), ("25", 0.05), ("22", 1e-9)],
+    [("17", 0.03), ("18", 0.03), ("21", 0.03), ("25", 0.05), ("22", 1e-3)],
 )
 def test_what_is_sampled_is_met_within_its_error(
     found: dict[str, list[Check]], equation: str, tolerance: float
