@@ -42,6 +42,7 @@ def fit(
     validate_every: int = 1,
     early_stopping: EarlyStopping | None = None,
     before_epoch: Callable[[int], None] | None = None,
+    after_epoch: Callable[[int], None] | None = None,
     seed: int = 0,
     device: torch.device | str | None = None,
     checkpoints: str | os.PathLike[str] | None = None,
@@ -77,6 +78,9 @@ def fit(
         early_stopping: when to stop; needs ``validation``.
         before_epoch: called with the epoch's number, from 1, e.g. to change ``objective.beta``. A
             resumed run first calls it for all epochs it finds done or begun.
+        after_epoch: called with the epoch's number when its checkpoint is written, to look at the
+            pair, e.g. with a :class:`~pyro_vae.diagnostics.CollapseAlarm`: in evaluation mode, with
+            the training set's estimates, and random numbers that are not the run's.
         seed: of the data's order and of all samples.
         device: where to train, e.g. ``"cuda"``; by default where the pair is.
         checkpoints: a folder for checkpoints.
@@ -121,6 +125,7 @@ def fit(
         validate_every=validate_every,
         early_stopping=early_stopping,
         before_epoch=before_epoch,
+        after_epoch=after_epoch,
         seed=seed,
         checkpoints=None if checkpoints is None else Checkpoints(checkpoints),
         checkpoint_every=checkpoint_every,

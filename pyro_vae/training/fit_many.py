@@ -92,6 +92,7 @@ def fit_many(
             validate_every=validate_every,
             early_stopping=None,
             before_epoch=before_epoch if position == 0 else None,
+            after_epoch=None,
             seed=seed,
             checkpoints=None,
             checkpoint_every=None,

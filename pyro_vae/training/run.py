@@ -56,6 +56,7 @@ class Settings:
     validate_every: int
     early_stopping: EarlyStopping | None
     before_epoch: Callable[[int], None] | None
+    after_epoch: Callable[[int], None] | None
     seed: int
     checkpoints: Checkpoints | None
     checkpoint_every: int | None
@@ -166,6 +167,7 @@ class Run:
         while self.state.epoch < self.settings.epochs and not self._stopped():
             yield from self._train_epoch(bar)
             self._save()
+            self._show()
         if self.settings.early_stopping is not None and self.state.best is not None:
             self.pair.load_state_dict(self.state.best["pair"])
         self._update_statistics()
@@ -201,6 +203,13 @@ class Run:
         shown = record["bound"] if record["validation"] is None else record["validation"]
         bar.set_postfix_str(f"bound {shown:.2f} nats")
         state.end_epoch(record)
+
+    def _show(self) -> None:
+        """The pair as it is after an epoch, for who wants to look: nothing of the run changes."""
+        if self.settings.after_epoch is not None:
+            with evaluation_mode(self.pair), forked_rng(self.settings.seed, self.device):
+                self._update_statistics()
+                self.settings.after_epoch(self.state.epoch)
 
     def _order(self, epoch: int) -> Tensor:
         """The data's order in an epoch: a function of seed and epoch, so that a resumed run and

@@ -414,6 +414,20 @@ def test_a_run_that_anneals_its_objective_resumes(tmp_path: Path) -> None:
     assert identical(weights(resumed), weights(whole))
 
 
+def test_after_epoch_is_called_once_for_each_epoch_of_a_resumed_run(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(epoch: int) -> None:
+        seen.append(epoch)
+        if len(seen) == 2:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        train(tmp_path, epochs=4, after_epoch=look)
+    train(tmp_path, small_vae(seed=5), epochs=4, after_epoch=look)
+    assert seen == [1, 2, 3, 4]
+
+
 def test_random_numbers_of_before_epoch_are_drawn_once_in_a_resumed_run(tmp_path: Path) -> None:
     def draw(epoch: int) -> None:
         torch.rand(epoch)

@@ -582,3 +582,28 @@ def test_a_guide_reaches_the_best_bound_there_is() -> None:
     # An exact guide has no noise in its bound; what is short of exact is within 0.03 nats.
     assert history["bound"][0] < optimum - 0.5
     assert history["bound"][-1] == pytest.approx(optimum, abs=0.03)
+
+
+# -- looking on -----------------------------------------------------------------------------------
+
+
+def test_after_each_epoch_the_pair_can_be_looked_at_and_nothing_changes() -> None:
+    looked_at, alone = floating_vae(), floating_vae()
+    data = some_digits(dynamic=False)
+    seen = []
+
+    def look(epoch: int) -> None:
+        torch.rand(7)  # of random numbers that are not the run's
+        with torch.no_grad():
+            mean = looked_at.guide.posterior(data.values).mean
+        assert not looked_at.training
+        # S² = Σ + E[μ²] of the training set as it is now, not of a batch, nor of an epoch ago
+        expected = (1 + mean.square().mean(0)).detach()
+        torch.testing.assert_close(looked_at.prior().variance, expected)
+        seen.append(epoch)
+
+    first = quietly(looked_at, data, epochs=3, after_epoch=look)
+    second = quietly(alone, data, epochs=3)
+    assert seen == [1, 2, 3]
+    assert first["bound"] == second["bound"]
+    assert identical(weights(looked_at), weights(alone))
