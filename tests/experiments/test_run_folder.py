@@ -39,6 +39,7 @@ def test_the_default_folder_is_another_for_every_other_setting(
         "learning_rate": 1e-4,
         "elbo_samples": 3,
         "evidence_samples": 6,
+        "evidence_data": 7,
     }
     assert {*other, "device"} == {field.name for field in dataclasses.fields(TINY)}
     paths = [folder().path, *(folder(**{name: value}).path for name, value in other.items())]
