@@ -10,6 +10,7 @@ from experiments.machine import machines
 from experiments.markdown import figure, minus, scientific, table
 from experiments.paired import estimate
 from experiments.toy2d.config import Config
+from experiments.toy2d.methods import METHODS
 from experiments.toy2d.paper import GOALS, PAPER
 from pyro_vae.data.densities import DENSITIES
 
@@ -22,7 +23,7 @@ _ROUNDING = 0.005  # bits, of the paper's numbers
 
 def report(config: Config, results: Results, captions: Mapping[str, str], command: str) -> str:
     """The Markdown of ``report.md``."""
-    parts = ["# VAEs of densities on the plane", _QUESTION, "## Result", _best(config, results)]
+    parts = [_title(config), _QUESTION, "## Result", _best(config, results)]
     for name in config.densities:
         parts += [f"### {DENSITIES[name].name}", _table(config, name, results)]
     if set(config.methods) & PAPER.keys():
@@ -31,6 +32,11 @@ def report(config: Config, results: Results, captions: Mapping[str, str], comman
     parts += [_settings(config, results, command), "## Figures"]
     parts += [figure(name, caption) for name, caption in captions.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def _title(config: Config) -> str:
+    told = "# VAEs of densities on the plane"
+    return told if config.methods == tuple(METHODS) else f"{told}: {'; '.join(config.methods)}"
 
 
 _QUESTION = (
