@@ -9,7 +9,18 @@ The only package of the library that imports arviz; nothing imports it at the to
 from __future__ import annotations
 
 from pyro_vae.diagnostics._container import Container
+from pyro_vae.diagnostics.comparison import compare
 from pyro_vae.diagnostics.export import to_arviz
 from pyro_vae.diagnostics.files import load, save
+from pyro_vae.diagnostics.reliability import Reliability, pareto_k, reliability
 
-__all__ = ["Container", "load", "save", "to_arviz"]
+__all__ = [
+    "Container",
+    "Reliability",
+    "compare",
+    "load",
+    "pareto_k",
+    "reliability",
+    "save",
+    "to_arviz",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 DRAW_PLATE = "_pyro_vae_draw"
@@ -43,10 +44,26 @@ def concatenate(chunks: Sequence[Groups]) -> dict[str, dict[str, xr.DataArray]]:
     }
 
 
-def dataset(arrays: Mapping[str, xr.DataArray], attrs: Mapping[str, object]) -> xr.Dataset:
-    """The arrays as one dataset, every dim with the coordinate 0, 1, …"""
+def dataset(
+    arrays: Mapping[str, xr.DataArray],
+    attrs: Mapping[str, object],
+    coords: Mapping[str, ArrayLike] | None = None,
+) -> xr.Dataset:
+    """The arrays as one dataset, every dim with its coordinate or 0, 1, …
+
+    Raises:
+        ValueError: a coordinate of another length than its dim.
+    """
     data = xr.Dataset(dict(arrays), attrs=dict(attrs))
-    return data.assign_coords({dim: np.arange(size) for dim, size in data.sizes.items()})
+    given = {
+        dim: np.asarray((coords or {}).get(str(dim), np.arange(n))) for dim, n in data.sizes.items()
+    }
+    for dim, values in given.items():
+        if values.shape != (data.sizes[dim],):
+            raise ValueError(
+                f"coords: expected {data.sizes[dim]} values for {dim!r}; got shape {values.shape}."
+            )
+    return data.assign_coords(given)
 
 
 def _end_to_end(arrays: Sequence[xr.DataArray]) -> xr.DataArray:

@@ -11,6 +11,7 @@ from pyro_vae.figures.files import save
 from pyro_vae.figures.images import image_grid, reconstructions
 from pyro_vae.figures.manifold import inverse_cdf_grid, latent_manifold
 from pyro_vae.figures.posterior import posterior_means, posterior_variance_against_mean
+from pyro_vae.figures.reliability import sorted_pareto_k, worst_images
 from pyro_vae.figures.signal_to_noise import signal_to_noise
 from pyro_vae.figures.style import method_colours
 from pyro_vae.figures.training import bound_during_training
@@ -27,5 +28,7 @@ __all__ = [
     "latent_correspondence",
     "method_colours",
     "signal_to_noise",
+    "sorted_pareto_k",
+    "worst_images",
     "save",
 ]

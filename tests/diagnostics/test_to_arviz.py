@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pyro
@@ -13,7 +14,7 @@ from pyro import poutine
 from scipy import stats
 from torch import Tensor, nn
 
-from pyro_vae.diagnostics import Container, to_arviz
+from pyro_vae.diagnostics import Container, pareto_k, to_arviz
 
 # Each goodness-of-fit test below fails by chance once in a million seeds; the seeds are fixed.
 FAILURE_RATE = 1e-6
@@ -148,6 +149,78 @@ def test_groups_dims_and_coordinates(pair: LinearGaussian) -> None:
     assert dict(data["posterior"].sizes) == sizes
     for dim, size in sizes.items():
         np.testing.assert_array_equal(data["posterior"].coords[dim].values, np.arange(size))
+
+
+def test_what_is_known_of_each_draw(pair: LinearGaussian) -> None:
+    data = to_arviz(pair.model, pair.wrong_guide, pair.x, 300, chunk_size=100)
+    joint, log_q = (array(data, "sample_stats", name) for name in ("lp", "log_q"))
+    torch.testing.assert_close(joint - log_q, array(data, "sample_stats", "log_weight"))
+    z = array(data, "posterior", "z")
+    torch.testing.assert_close(
+        log_q, dist.Normal(pair.mean(pair.x) + 0.1, 0.8).to_event(1).log_prob(z)
+    )
+    expected = array(data, "log_prior", "z") + array(data, "log_likelihood", "x")
+    torch.testing.assert_close(joint, expected)
+    k = pareto_k(array(data, "sample_stats", "log_weight")[0])
+    torch.testing.assert_close(array(data, "sample_stats", "pareto_k"), k)
+    few = to_arviz(pair.model, pair.wrong_guide, pair.x, 20)
+    assert "pareto_k" not in few["sample_stats"]
+
+
+def test_the_prior_is_drawn_and_its_predictions_with_it(pair: LinearGaussian) -> None:
+    draws = 2000
+    data = to_arviz(pair.model, pair.guide, pair.x, draws, chunk_size=700, seed=2)
+    z, x = array(data, "prior", "z"), array(data, "prior_predictive", "x")
+    assert z.shape == (1, draws, 4, 2)
+    assert_chi_squared(z.square().sum(), z.numel())
+    noise = (x - z @ pair.weight.T - pair.bias) / pair.noise
+    assert_chi_squared(noise.square().sum(), noise.numel())
+
+
+def test_without_predictions_there_are_none(pair: LinearGaussian) -> None:
+    with_them = to_arviz(pair.model, pair.guide, pair.x, 5, seed=3)
+    without = to_arviz(pair.model, pair.guide, pair.x, 5, seed=3, predictive=False)
+    left_out = {"posterior_predictive", "prior", "prior_predictive"}
+    for group in [*DRAW_GROUPS, *left_out]:
+        assert (group in groups_of(without)) == (group not in left_out)
+    torch.testing.assert_close(
+        array(without, "posterior", "z"), array(with_them, "posterior", "z"), rtol=0, atol=0
+    )
+
+
+def test_labels_and_coordinates(pair: LinearGaussian) -> None:
+    data = to_arviz(
+        pair.model,
+        pair.guide,
+        pair.x,
+        3,
+        labels=torch.tensor([7, 2, 1, 0]),
+        coords={"datum": ["a", "b", "c", "d"], "z_dim_0": ["width", "slant"]},
+    )
+    assert data["constant_data"]["label"].sel(datum="b") == 2
+    slants = data["posterior"]["z"].sel(datum="c", z_dim_0="slant")
+    np.testing.assert_array_equal(slants.values, data["posterior"]["z"].values[..., 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"labels": [1, 2]}, r"labels: expected one for each of 4 data; got shape \(2,\)"),
+        ({"coords": {"datum": [1]}}, "coords: expected 4 values for 'datum'"),
+        ({"coords": {"zoo": [1]}}, r"coords: expected dims among \[.*'datum'.*\]; got 'zoo'"),
+        ({"max_memory": 1e-6}, r"expected a result of at most 1e-06 GiB; got one of .* GiB"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    pair: LinearGaussian, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        to_arviz(pair.model, pair.guide, pair.x, 50, **options)
+
+
+def groups_of(data: Container) -> set[str]:
+    named = data.groups() if callable(data.groups) else data.groups
+    return {name.strip("/") for name in named}
 
 
 def test_attributes(pair: LinearGaussian) -> None:
