@@ -1,6 +1,15 @@
-"""How good is the model: bounds and their terms, log evidence, active units, reconstruction."""
+"""How good is the model: bounds, log evidence, what latents carry, active units, reconstruction."""
 
 from pyro_vae.evaluation.active_units import ActiveUnits, active_units
+from pyro_vae.evaluation.annealing import (
+    AnnealedEvidence,
+    BidirectionalEvidence,
+    annealed_log_evidence,
+    bidirectional_log_evidence,
+    linear_schedule,
+    prior_guide,
+    sigmoidal_schedule,
+)
 from pyro_vae.evaluation.bits import bits_per_dim
 from pyro_vae.evaluation.closed_form import (
     ConstantVariance,
@@ -17,6 +26,7 @@ from pyro_vae.evaluation.curvature import (
 )
 from pyro_vae.evaluation.evidence import LogEvidence, log_evidence, log_weights
 from pyro_vae.evaluation.gradient_snr import GradientSNR, gradient_snr
+from pyro_vae.evaluation.information import Estimate, Information, information
 from pyro_vae.evaluation.latents import posterior_moments
 from pyro_vae.evaluation.log_determinant import LogDeterminant, stochastic_log_determinant
 from pyro_vae.evaluation.optimal_decoder import OptimalDecoder
@@ -25,26 +35,36 @@ from pyro_vae.evaluation.terms import BoundTerms, bound_terms
 
 __all__ = [
     "ActiveUnits",
+    "AnnealedEvidence",
+    "BidirectionalEvidence",
     "BoundTerms",
     "ConstantVariance",
+    "Estimate",
     "GradientSNR",
+    "Information",
     "LogDeterminant",
     "LogEvidence",
     "OptimalDecoder",
     "active_units",
+    "annealed_log_evidence",
+    "bidirectional_log_evidence",
     "bits_per_dim",
     "bound_terms",
     "closed_form_evidence",
     "constant_variance",
     "decoder_jacobian",
     "gradient_snr",
+    "information",
     "information_metric",
+    "linear_schedule",
     "log_evidence",
     "log_weights",
     "optimal_prior",
     "posterior_moments",
     "posterior_precision",
+    "prior_guide",
     "reconstruction_error",
+    "sigmoidal_schedule",
     "stochastic_log_determinant",
     "variance_gap",
     "variance_gap_expanded",

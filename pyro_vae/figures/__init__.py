@@ -6,6 +6,7 @@ torch or pyro, so a figure can be redrawn from saved arrays wherever matplotlib 
 
 from __future__ import annotations
 
+from pyro_vae.figures.calibration import coverage, predictive_check, rank_ecdf, rank_histogram
 from pyro_vae.figures.density import density_rows, latent_correspondence
 from pyro_vae.figures.files import save
 from pyro_vae.figures.images import image_grid, reconstructions
@@ -26,6 +27,10 @@ __all__ = [
     "latent_manifold",
     "density_rows",
     "latent_correspondence",
+    "rank_ecdf",
+    "rank_histogram",
+    "coverage",
+    "predictive_check",
     "method_colours",
     "signal_to_noise",
     "sorted_pareto_k",

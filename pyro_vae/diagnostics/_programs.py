@@ -1,0 +1,46 @@
+"""Pyro programs that are run for many draws at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pyro
+from torch import Tensor, nn
+
+from pyro_vae.diagnostics._arrays import DRAW_PLATE
+from pyro_vae.diagnostics._sites import Sites
+
+Program = Callable[[Tensor], object]
+
+
+def modules(*programs: Program) -> list[nn.Module]:
+    """The modules among the programs; a bound method stands for its module."""
+    owners = [getattr(program, "__self__", program) for program in programs]
+    return [owner for owner in owners if isinstance(owner, nn.Module)]
+
+
+def in_plate(program: Program, size: int, max_plate_nesting: int) -> Program:
+    """The program with a plate of draws around it, left of all its own plates."""
+
+    def run(x: Tensor) -> object:
+        with pyro.plate(DRAW_PLATE, size, dim=-1 - max_plate_nesting):
+            return program(x)
+
+    return run
+
+
+def values(sites: Sites, names: Iterable[str]) -> dict[str, Tensor]:
+    """The values of the sites ``names`` of a program in a plate, [draw, *plates, *event]."""
+    return {name: sites[name]["value"].expand(sites[name]["fn"].shape()) for name in names}
+
+
+def chunks(total: int, size: int) -> list[int]:
+    """The sizes of the chunks that make up ``total``."""
+    return [min(size, total - done) for done in range(0, total, size)]
+
+
+def check_counts(where: str, **counts: int) -> None:
+    """Raise a ``ValueError`` for a count below 1."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{where}: expected {name} ≥ 1, an integer; got {count!r}.")
