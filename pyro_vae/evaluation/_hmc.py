@@ -111,8 +111,8 @@ def tuned_step_sizes(kernel: Kernel, pilot: Walk, bar: tqdm) -> Tensor:
 
     .. math:: \\log ε \\leftarrow \\log ε + γ (\\text{acceptance} - 0.65)
 
-    after each transition. A chain that adapts has no unbiased weight: take the step sizes for
-    others, whose noise had no part in them.
+    after each transition, over the chains that are where densities are not zero. A chain that
+    adapts has no unbiased weight: take the step sizes for others, whose noise had no part in them.
     """
     between = pilot.betas[1:-1]
     data, size = kernel.scale.shape
@@ -120,9 +120,10 @@ def tuned_step_sizes(kernel: Kernel, pilot: Walk, bar: tqdm) -> Tensor:
     point, found = pilot.start, kernel.scale.new_empty((len(between), data))
     for t, beta in enumerate(between):
         found[t] = step_size
+        alive = point.log_density(beta).isfinite()
         point, accepted = kernel(point, beta, step_size, next(pilot.noise))
-        gain = _GAIN / len(between) ** 0.5
-        step_size = step_size * (gain * (accepted.mean(0) - _TARGET)).exp()
+        excess = ((accepted - _TARGET) * alive).sum(0) / alive.sum(0).clamp(min=1)
+        step_size = step_size * (_GAIN / len(between) ** 0.5 * excess).exp()
         bar.update()
     return found
 

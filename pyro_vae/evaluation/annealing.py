@@ -43,6 +43,13 @@ __all__ = [
 
 _DRAWN_AT_ONCE = 1_000  # data; not the batch size, which is to change no number
 _DRAWS_FOR_SCALE = 64  # a datum
+_LEAST = {
+    "num_chains": 2,
+    "num_temperatures": 1,
+    "leapfrog_steps": 1,
+    "max_plate_nesting": 1,
+    "batch_size": 1,
+}
 _SIMULATION, _PILOT, _PILOT_NOISE, _FORWARD, _FORWARD_NOISE, _REVERSE_NOISE = range(6)
 
 Betas = Float[Tensor, "temperatures"]
@@ -285,15 +292,6 @@ class _Settings:
         return derived_seed(self.seed, stream)
 
 
-_LEAST = {
-    "num_chains": 2,
-    "num_temperatures": 1,
-    "leapfrog_steps": 1,
-    "max_plate_nesting": 1,
-    "batch_size": 1,
-}
-
-
 @contextmanager
 def _evaluating(model: Program, guide: Program, x: Tensor, settings: _Settings) -> Iterator[None]:
     """A pair that was checked, in evaluation mode, with random numbers and checks put back after.
@@ -352,6 +350,7 @@ class _Annealing:
         found = []
         for chains in runs:
             walk = self._walk(density, chains, data)
+            _check_start(density, walk.start)
             log_weight, acceptance = anneal(kernel, walk, chains.ordered(step_sizes), bar)
             found.append((log_weight.to(scale.dtype), chains.ordered(acceptance)))
         return found
@@ -359,9 +358,7 @@ class _Annealing:
     def _walk(self, density: Density, chains: _Chains, data: range) -> Walk:
         u = chains.start[:, data.start : data.stop]
         betas = self._betas[::-1] if chains.reverse else self._betas
-        return Walk(
-            _start(density, u), betas, noise(self._settings.seed_of(chains.stream), data, u)
-        )
+        return Walk(density(u), betas, noise(self._settings.seed_of(chains.stream), data, u))
 
     def _drawn(self, count: int, stream: int) -> tuple[Coordinates, Tensor]:
         """u of draws from the guide, [count, data, size]."""
@@ -386,17 +383,15 @@ def _scale(draws: Tensor) -> Tensor:
             f"guide: expected latents with a density; got the same value in all of {len(draws)} "
             "draws, as from a Delta. Take a guide with a spread, such as NormalGuide."
         )
-    return torch.where(deviation.isfinite(), deviation, 1.0)  # of what is not, _start tells more
+    return torch.where(deviation.isfinite(), deviation, 1.0)  # _check_start tells more of others
 
 
-def _start(density: Density, u: Tensor) -> Point:
-    """Both densities where chains start. ``NonFiniteError`` as :func:`log_weights` raises it."""
-    point = density(u)
+def _check_start(density: Density, point: Point) -> None:
+    """Raise :class:`NonFiniteError` as ``log_weights`` does: some weights of zero are no error."""
     found = point.log_weight
     bad = found.isnan().any(0) | (found == math.inf).any(0) | (found == -math.inf).all(0)
     if bool(bad.any()):
-        raise _not_finite([density.particles(u)], int(bad.nonzero()[0]), len(bad))
-    return point
+        raise _not_finite([density.particles(point.u)], int(bad.nonzero()[0]), len(bad))
 
 
 def _lower(log_weight: Tensor, acceptance: Tensor) -> AnnealedEvidence:

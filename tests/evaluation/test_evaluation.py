@@ -32,10 +32,13 @@ from pyro_vae import (
 )
 from pyro_vae.evaluation import (
     active_units,
+    annealed_log_evidence,
+    bidirectional_log_evidence,
     bound_terms,
     closed_form_evidence,
     decoder_jacobian,
     gradient_snr,
+    information,
     information_metric,
     log_evidence,
     log_weights,
@@ -285,6 +288,13 @@ def everything() -> tuple[VAE, Tensor]:
 EVALUATIONS: dict[str, Callable[[VAE, Tensor], object]] = {
     "bound_terms": lambda vae, x: bound_terms(vae.model, vae.guide, x, num_samples=2),
     "log_evidence": lambda vae, x: log_evidence(vae.model, vae.guide, x, num_samples=5),
+    "annealed_log_evidence": lambda vae, x: annealed_log_evidence(
+        vae.model, vae.guide, x, num_chains=2, num_temperatures=2
+    ),
+    "bidirectional_log_evidence": lambda vae, x: bidirectional_log_evidence(
+        vae.model, vae.guide, x, num_chains=2, num_temperatures=2
+    ),
+    "information": lambda vae, x: information(vae.model, vae.guide, x),
     "active_units": lambda vae, x: active_units(vae.guide, x),
     "reconstruction_error": lambda vae, x: reconstruction_error(vae.model, vae.guide, x),
     "posterior_moments": lambda vae, x: posterior_moments(vae.guide, x),
@@ -348,9 +358,13 @@ def test_every_public_evaluation_is_held_to_that() -> None:
         # functions of numbers:
         "bits_per_dim",
         "constant_variance",
+        "linear_schedule",
+        "sigmoidal_schedule",
         "stochastic_log_determinant",
         "variance_gap",
         "variance_gap_expanded",
+        # a program of a program:
+        "prior_guide",
     }
     assert functions == set(EVALUATIONS)
 
