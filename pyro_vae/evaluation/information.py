@@ -294,9 +294,9 @@ def information(
        q(z) = \\tfrac1N \\sum_n q(z|x_n), \\quad D = -E \\log p(x|z)
 
     in nats a datum; −(R + D) is the evidence lower bound. At R = 0 the latents say nothing of x.
-    What KL(q(z) ‖ p(z)) takes of the rate says nothing of x either, and the prior's samples pay for
-    it. Where the prior factorises, it has two parts itself, the total correlation and what single
-    dimensions are off by:
+    What goes from the rate into KL(q(z) ‖ p(z)) says nothing of x either, and means that the prior
+    samples other latents than the decoder was trained on. Where the prior factorises, that KL has
+    two parts itself, the total correlation and what single dimensions are off by:
 
     .. math:: KL(q(z)\\,\\|\\,p(z)) = KL(q(z)\\,\\|\\,\\textstyle\\prod_j q(z_j))
        + \\sum_j KL(q(z_j)\\,\\|\\,p(z_j))

@@ -79,8 +79,8 @@ def fit(
         before_epoch: called with the epoch's number, from 1, e.g. to change ``objective.beta``. A
             resumed run first calls it for all epochs it finds done or begun.
         after_epoch: called with the epoch's number when its checkpoint is written, to look at the
-            pair, e.g. with a :class:`~pyro_vae.diagnostics.CollapseAlarm`: in evaluation mode, with
-            the training set's estimates, and random numbers that are not the run's.
+            pair: in evaluation mode, with the training set's estimates, and random numbers that are
+            not the run's.
         seed: of the data's order and of all samples.
         device: where to train, e.g. ``"cuda"``; by default where the pair is.
         checkpoints: a folder for checkpoints.
