@@ -179,7 +179,8 @@ def annealed_log_evidence(
     Raises:
         ValueError: fewer than two chains, which have no error, or counts below one; a schedule that
             does not rise from 0 to 1.
-        PairError: discrete latents; a site that data share; a subsample; a guide without a density.
+        PairError: discrete latents; a site that data share; a subsample; a guide without a density,
+            or one that cannot score a latent that it did not draw: take :func:`prior_guide`.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero, where chains start; it
             names the term. A trajectory that meets one later is rejected.
 

@@ -28,6 +28,7 @@ from pyro_vae import (
     NormalLikelihood,
     PairError,
     StandardNormalPrior,
+    VampPrior,
 )
 from pyro_vae.evaluation import log_evidence
 from pyro_vae.evaluation._hmc import Kernel, noise
@@ -41,6 +42,7 @@ from pyro_vae.evaluation.annealing import (
     sigmoidal_schedule,
 )
 from pyro_vae.testing import LinearGaussian, linear_gaussian
+from tests import registry
 from tests.objectives.pairs import (
     function_guide,
     function_model,
@@ -513,6 +515,49 @@ def test_a_mixture_prior_is_a_start_too() -> None:
     sides = torch.stack([dist.Normal(m, 1.5**0.5).log_prob(x[:, 0]) for m in (-2.0, 2.0)])
     assert abs(deviations_off(found, sides.logsumexp(0) - math.log(2))) < 4  # as above
     assert found.mean_error() < 0.06
+
+
+def some_bits() -> Tensor:
+    return (torch.rand(10, registry.DATA) > 0.5).to(torch.get_default_dtype())
+
+
+@pytest.mark.parametrize("name", registry.GUIDES)
+def test_from_every_guide_that_scores_a_given_latent_chains_can_start(name: str) -> None:
+    prior = registry.PRIORS_FOR_GUIDES.get(name, lambda: StandardNormalPrior(registry.LATENT))()
+    vae = VAE(
+        prior=prior,
+        likelihood=BernoulliLikelihood(registry.decoder()),
+        guide=registry.GUIDES[name](),
+    ).double()
+    x = some_bits()
+
+    def annealed() -> AnnealedEvidence:
+        return annealed_log_evidence(vae.model, vae.guide, x, num_chains=32, num_temperatures=6)
+
+    if not vae.guide.capabilities.scores_given:
+        with pytest.raises(PairError, match="scores its own samples only"):
+            annealed()
+        return
+    found, plain = annealed(), log_evidence(vae.model, vae.guide, x, num_samples=4000)
+    error = math.hypot(found.mean_error(), plain.mean_error())
+    # 4 errors, and some more for the bias of half a squared error: once in 10³ seeds.
+    assert abs(found.mean() - plain.mean()) < 4 * error + found.error.square().mean()
+
+
+@pytest.mark.parametrize("name", registry.PRIORS)
+def test_from_every_prior_chains_can_start(name: str) -> None:
+    prior = registry.PRIORS[name]()
+    guide = prior.guide if isinstance(prior, VampPrior) else NormalGuide(registry.encoder(4))
+    likelihood = BernoulliLikelihood(registry.decoder())
+    vae, x = VAE(prior=prior, likelihood=likelihood, guide=guide).double(), some_bits()
+    plain, found = (
+        annealed_log_evidence(
+            vae.model, prior_guide(vae.model), x, num_chains=k, num_temperatures=t
+        )
+        for k, t in ((2000, 1), (32, 6))
+    )
+    error = math.hypot(found.mean_error(), plain.mean_error())
+    assert abs(found.mean() - plain.mean()) < 4 * error  # once in 10⁴ seeds
 
 
 def test_masked_data_have_the_evidence_of_the_others() -> None:
