@@ -110,7 +110,7 @@ class Look:
     distortion: float
     """−E log p(x|z), nats a datum."""
     reliance: float
-    """E |log p(x|z) − log p(x|z′)| with the z′ of another datum, nats a datum."""
+    """How far log p(x|z) is from log p(x|z′), z′ of another datum: the mean size, nats a datum."""
     scale: float | None
     """The smallest σ of p(x|z), relative to the deviation of the data; ``None`` without a σ."""
     kl: PerLatent | None

@@ -6,10 +6,16 @@ torch or pyro, so a figure can be redrawn from saved arrays wherever matplotlib 
 
 from __future__ import annotations
 
+from pyro_vae.figures.amortisation import guide_against_nuts, inference_gaps
 from pyro_vae.figures.calibration import coverage, predictive_check, rank_ecdf, rank_histogram
 from pyro_vae.figures.density import density_rows, latent_correspondence
 from pyro_vae.figures.files import save
 from pyro_vae.figures.images import image_grid, reconstructions
+from pyro_vae.figures.information import (
+    aggregate_marginals,
+    kl_per_dimension,
+    rate_distortion_plane,
+)
 from pyro_vae.figures.manifold import inverse_cdf_grid, latent_manifold
 from pyro_vae.figures.posterior import posterior_means, posterior_variance_against_mean
 from pyro_vae.figures.reliability import sorted_pareto_k, worst_images
@@ -27,6 +33,11 @@ __all__ = [
     "latent_manifold",
     "density_rows",
     "latent_correspondence",
+    "guide_against_nuts",
+    "inference_gaps",
+    "aggregate_marginals",
+    "kl_per_dimension",
+    "rate_distortion_plane",
     "rank_ecdf",
     "rank_histogram",
     "coverage",
