@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from pyro_vae.figures._checks import Array, not_empty, shaped
 from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TITLE, method_colours, plain
@@ -124,6 +125,7 @@ def _draw(
     for (name, value), dashes in zip(references.items(), _DASHES * len(references), strict=False):
         axes.axhline(value, color=REFERENCE_COLOUR, linewidth=1, linestyle=dashes, label=name)
     axes.set_xlabel("epoch", fontsize=TEXT)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     plain(axes)
 
 

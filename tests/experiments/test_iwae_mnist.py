@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from experiments.iwae_mnist import evaluate
 from experiments.iwae_mnist.config import Config, default_config
 from experiments.iwae_mnist.jobs import all_jobs, folder_of
 from experiments.iwae_mnist.methods import METHODS, PAPER, build
+from experiments.iwae_mnist.report import _averaged, _difference
 from pyro_vae import IWAE
 
 
@@ -73,6 +75,18 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     )
     assert main(arguments) == 0
     assert "2 of 2 runs are done already" in capsys.readouterr().out
+
+
+def test_a_tighter_bound_is_held_against_as_many_particles() -> None:
+    """Of what IWAE-50 gains on VAE-1, what 50 particles without a tighter bound gain is apart."""
+    evidence = {
+        "VAE-1": np.array([-9.0, -8.0, -7.0]),
+        "VAE-50": np.array([-8.0, -7.0, -6.0]),
+        "IWAE-50": np.array([-7.5, -6.5, -5.5]),
+    }
+    told = {m: _difference(m, _averaged(m), evidence) for m in [*evidence, "DReG-5"]}
+    # There is no VAE-5 to hold DReG-5 against.
+    assert told == {"VAE-1": "–", "VAE-50": "–", "IWAE-50": "−0.50 ± 0.00", "DReG-5": "–"}
 
 
 def test_a_run_is_its_settings() -> None:

@@ -232,6 +232,13 @@ def test_what_posterior_means_refuses(panel, message):
         figures.posterior_means({"a": panel})
 
 
+def test_epochs_are_marked_at_whole_numbers():
+    figure = figures.bound_during_training({"ELBO": np.arange(40.0)[None]}, np.arange(1, 41))
+    figure.canvas.draw()
+    for axes in figure.axes:
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+
+
 def test_a_bound_needs_its_panel():
     with pytest.raises(ValueError, match=r"bounds: expected names among \['a'\]; got \['b'\]"):
         figures.posterior_means({"a": (MEANS, None)}, bounds={"b": -1.0})
