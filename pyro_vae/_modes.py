@@ -1,14 +1,29 @@
-"""State that a computation borrows and gives back: modules' modes, random numbers."""
+"""State that a computation borrows and gives back: modules' modes, random numbers, parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, nn
 
-__all__ = ["evaluation_mode", "forked_rng", "random_state", "set_random_state"]
+__all__ = [
+    "evaluation_mode",
+    "forked_rng",
+    "modules_of",
+    "own_param_store",
+    "random_state",
+    "set_random_state",
+]
+
+
+def modules_of(*programs: Callable[..., Any]) -> list[nn.Module]:
+    """The modules among Pyro programs; a bound method stands for its module."""
+    owners = [getattr(program, "__self__", program) for program in programs]
+    return [owner for owner in owners if isinstance(owner, nn.Module)]
 
 
 @contextmanager
@@ -48,3 +63,14 @@ def set_random_state(device: torch.device, state: list[Tensor]) -> None:
     torch.set_rng_state(state[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(state[1], device)
+
+
+@contextmanager
+def own_param_store() -> Iterator[None]:
+    """What is in Pyro's parameter store is there inside; what is new or replaced is gone after."""
+    store = pyro.get_param_store()
+    state = {"params": dict(store.named_parameters()), "constraints": dict(store._constraints)}
+    with store.scope(state):
+        yield
+    for name in store:
+        store[name]  # gives the tensors back the .unconstrained that get_state takes from them

@@ -13,10 +13,21 @@ from pyro_vae.diagnostics._sites import Sites
 Program = Callable[[Tensor], object]
 
 
-def modules(*programs: Program) -> list[nn.Module]:
-    """The modules among the programs; a bound method stands for its module."""
-    owners = [getattr(program, "__self__", program) for program in programs]
-    return [owner for owner in owners if isinstance(owner, nn.Module)]
+class _Called(nn.Module):
+    """A function as a module; a bound method with the module that it belongs to."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__()
+        self.program = program
+        self.owner = getattr(program, "__self__", None)
+
+    def forward(self, x: Tensor) -> object:
+        return self.program(x)
+
+
+def as_module(program: Program) -> nn.Module:
+    """A program as a module, for what asks for one; a module is itself."""
+    return program if isinstance(program, nn.Module) else _Called(program)
 
 
 def in_plate(program: Program, size: int, max_plate_nesting: int) -> Program:

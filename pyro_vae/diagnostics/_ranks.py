@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyro_vae._errors import NonFiniteError, ShapeError
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import PerParticle
-from pyro_vae.diagnostics._programs import Program, check_counts, chunks, modules, values
+from pyro_vae.diagnostics._programs import Program, check_counts, chunks, values
 from pyro_vae.diagnostics._simulation import Rebuild, SimulatedPair
 from pyro_vae.diagnostics._sites import Sites
 
@@ -58,7 +58,7 @@ class Simulations:
         device = self.x.device
         with (
             torch.no_grad(),
-            evaluation_mode(*modules(self.model, self.guide)),
+            evaluation_mode(*modules_of(self.model, self.guide)),
             forked_rng(self.seed, device),
         ):
             against = _Truths(self._pair(), quantities or {}, self.num_draws, self.chunk_size)

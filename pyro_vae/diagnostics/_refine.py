@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import cos, pi, sqrt
@@ -21,12 +21,11 @@ from pyro_vae._errors import PairError, ShapeError
 from pyro_vae._handlers import LeafMessenger
 from pyro_vae._modes import forked_rng
 from pyro_vae.diagnostics._families import FreeParameter, free_parameters, innermost, moved
+from pyro_vae.diagnostics._programs import Program
 from pyro_vae.diagnostics._sites import Sites, latent_sites
 from pyro_vae.objectives import ELBO, Objective, StickingTheLanding
 
 __all__ = ["PerDatumGuide", "RefinedGuide", "Run", "Search", "guide_sites", "refined"]
-
-Program = Callable[[Tensor], object]
 
 
 @runtime_checkable

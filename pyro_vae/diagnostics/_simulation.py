@@ -44,7 +44,7 @@ class SimulatedPair:
         self.max_plate_nesting = max_plate_nesting
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
-        check_pair(model_trace, guide_trace)
+        check_pair(model_trace, guide_trace, where)
         sampled = sample_sites(model_trace), sample_sites(guide_trace)
         self._check_nesting(site for sites in sampled for site in sites.values())
         self.latents = latent_sites(model_trace)

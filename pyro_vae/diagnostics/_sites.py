@@ -68,11 +68,11 @@ def log_probs(trace: Trace, max_plate_nesting: int) -> dict[str, Tensor]:
     return {name: _sum_to(values, (-max_plate_nesting, -1)) for name, values in masked.items()}
 
 
-def check_pair(model: Trace, guide: Trace) -> None:
-    """Raise :class:`PairError` for a pair that has no log-weight per datum."""
-    _check_latent_and_observed(model, guide)
-    _check_the_same_latents(model, guide)
-    _check_plate_over_data({**sample_sites(guide), **sample_sites(model)})
+def check_pair(model: Trace, guide: Trace, where: str) -> None:
+    """Raise :class:`PairError` for a pair that has no log-weight per datum; ``where`` is asked."""
+    _check_latent_and_observed(model, guide, where)
+    _check_the_same_latents(model, guide, where)
+    _check_plate_over_data({**sample_sites(guide), **sample_sites(model)}, where)
 
 
 def _sum_to(values: Tensor, dims: tuple[int, int]) -> Tensor:
@@ -80,48 +80,48 @@ def _sum_to(values: Tensor, dims: tuple[int, int]) -> Tensor:
     return values.sum(others) if others else values  # given no dims, torch sums over all
 
 
-def _check_latent_and_observed(model: Trace, guide: Trace) -> None:
+def _check_latent_and_observed(model: Trace, guide: Trace, where: str) -> None:
     if not latent_sites(guide):
         raise PairError(
-            "to_arviz: expected a guide with at least one latent sample site; got none; "
+            f"{where}: expected a guide with at least one latent sample site; got none; "
             "sample the latent variables in the guide."
         )
     if not data_sites(model):
         raise PairError(
-            "to_arviz: expected a model with at least one observed sample site; got none; "
+            f"{where}: expected a model with at least one observed sample site; got none; "
             'give the data to the model, pyro.sample("x", ..., obs=x).'
         )
 
 
-def _check_the_same_latents(model: Trace, guide: Trace) -> None:
+def _check_the_same_latents(model: Trace, guide: Trace, where: str) -> None:
     in_model, in_guide = latent_sites(model), latent_sites(guide)
     auxiliary = {name for name, site in in_guide.items() if site["infer"].get("is_auxiliary")}
     if missing := sorted(in_model.keys() - in_guide.keys()):
         raise PairError(
-            "to_arviz: expected a guide that samples every latent site of the model; got a guide "
+            f"{where}: expected a guide that samples every latent site of the model; got a guide "
             f"without {missing}; sample them in the guide, or sum them out of the model."
         )
     if surplus := sorted(in_guide.keys() - in_model.keys() - auxiliary):
         raise PairError(
-            "to_arviz: expected a model that samples every latent site of the guide; got a model "
+            f"{where}: expected a model that samples every latent site of the guide; got a model "
             f"without {surplus}; sample them in the model, or mark them in the guide as "
             'infer={"is_auxiliary": True}.'
         )
 
 
-def _check_plate_over_data(sites: Sites) -> None:
+def _check_plate_over_data(sites: Sites, where: str) -> None:
     sizes = {
         name: next((f.size for f in site["cond_indep_stack"] if f.dim == -1), None)
         for name, site in sites.items()
     }
     if outside := sorted(name for name, size in sizes.items() if size is None):
         raise PairError(
-            "to_arviz: expected every sample site in a plate over the data at dim -1, since "
+            f"{where}: expected every sample site in a plate over the data at dim -1, since "
             f"weights are per datum; got {outside} outside of one; put them in "
             '`with pyro.plate("data", len(x), dim=-1):`.'
         )
     if len(set(sizes.values())) > 1:
         raise PairError(
-            f"to_arviz: expected plates of one size at dim -1; got the sizes {sizes}; "
+            f"{where}: expected plates of one size at dim -1; got the sizes {sizes}; "
             "put every site in the same plate over the data."
         )

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from pyro_vae._modes import forked_rng
 from pyro_vae._module import EstimatedMean
 from pyro_vae._shapes import Data
-from pyro_vae.evaluation.information import (
-    Averages,
+from pyro_vae.evaluation._given_latents import (
     Given,
     Program,
     Samples,
@@ -31,6 +30,7 @@ from pyro_vae.evaluation.information import (
     table,
     undisturbed,
 )
+from pyro_vae.evaluation.information import Averages
 
 __all__ = ["Alarm", "CollapseAlarm", "CollapseWarning", "Kind", "Look", "Thresholds"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +13,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError, ShapeError
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, own_param_store
 from pyro_vae._shapes import Data, PerDatum
 from pyro_vae.diagnostics import _psis
-from pyro_vae.diagnostics._programs import check_counts
+from pyro_vae.diagnostics._programs import Program, as_module, check_counts
 from pyro_vae.diagnostics._refine import PerDatumGuide, RefinedGuide, Search, guide_sites, refined
 from pyro_vae.diagnostics._richer import RicherGuide, richer
-from pyro_vae.diagnostics.linter._untouched import _store_of_its_own
-from pyro_vae.diagnostics.reliability import _module
 from pyro_vae.evaluation import LogEvidence, log_weights
 
 __all__ = ["AmortisationAudit", "AuditComparison", "Estimate", "amortisation_audit"]
-
-Program = Callable[[Tensor], object]
 
 _WHERE = "amortisation_audit"
 _DATA = 400  # that are searched for at once
@@ -276,12 +272,12 @@ def amortisation_audit(
     """
     _check_settings(x, steps, learning_rate, num_samples, max_plate_nesting)
     given = None if evidence is None else _given(evidence, x)
-    programs = _module(model), _module(guide)
+    programs = as_module(model), as_module(guide)
     firsts = range(0, len(x), _DATA)
     with (
         torch.no_grad(),
         evaluation_mode(*programs),
-        _store_of_its_own(),
+        own_param_store(),
         forked_rng(seed, x.device),
         tqdm(total=2 * steps * len(firsts), disable=not progress, dynamic_ncols=True) as bar,
     ):

@@ -9,9 +9,9 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae._errors import PairError
-from pyro_vae._modes import evaluation_mode
+from pyro_vae._modes import evaluation_mode, modules_of
 from pyro_vae._shapes import PerParticle
-from pyro_vae.diagnostics._programs import Program, in_plate, modules
+from pyro_vae.diagnostics._programs import Program, in_plate
 from pyro_vae.diagnostics._ranks import Quantity
 from pyro_vae.diagnostics._sites import latent_sites, log_probs, sample_sites
 
@@ -46,7 +46,7 @@ def log_density(program: Program, *, max_plate_nesting: int = 1) -> Quantity:
         draws = len(next(iter(z.values())))
         given = in_plate(poutine.condition(program, data=z), draws, max_plate_nesting)
         # Off the support a distribution would raise an error, where the density is zero.
-        with torch.no_grad(), evaluation_mode(*modules(program)), pyro.validation_enabled(False):
+        with torch.no_grad(), evaluation_mode(*modules_of(program)), pyro.validation_enabled(False):
             trace = poutine.trace(given).get_trace(x)
             _check_that_all_are_given(trace)
             trace.compute_log_prob()

@@ -12,12 +12,11 @@ import torch
 import xarray as xr
 from numpy.typing import ArrayLike
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae.diagnostics._arrays import (
-    DRAW_PLATE,
     Groups,
     concatenate,
     dataset,
@@ -25,6 +24,7 @@ from pyro_vae.diagnostics._arrays import (
     site_array,
 )
 from pyro_vae.diagnostics._container import Container, build
+from pyro_vae.diagnostics._programs import Program, check_counts, chunks, in_plate
 from pyro_vae.diagnostics._psis import LEAST_SAMPLES, smooth
 from pyro_vae.diagnostics._sites import (
     check_pair,
@@ -33,8 +33,6 @@ from pyro_vae.diagnostics._sites import (
     log_probs,
     subsample_trace,
 )
-
-Program = Callable[[Tensor], object]
 
 _DESCRIPTIONS = {
     "posterior": "Draws from the guide q(z|x), the approximate posterior, not from p(z|x).",
@@ -152,11 +150,14 @@ def to_arviz(
         array([[[-1.266, -1.266, -1.266],
                 [-1.266, -1.266, -1.266]]], dtype=float32)
     """
-    _check_counts(
-        num_samples=num_samples, max_plate_nesting=max_plate_nesting, chunk_size=chunk_size
+    check_counts(
+        "to_arviz",
+        num_samples=num_samples,
+        max_plate_nesting=max_plate_nesting,
+        chunk_size=chunk_size,
     )
     rng = nullcontext() if seed is None else forked_rng(seed, x.device)
-    with torch.no_grad(), evaluation_mode(*_modules(model, guide)), rng:
+    with torch.no_grad(), evaluation_mode(*modules_of(model, guide)), rng:
         pair = _Pair(model, guide, x, max_plate_nesting)
         passes = [(pair.draw, num_samples)] + [(pair.draw_prior, num_samples)] * predictive
         groups: dict[str, Any] = {"observed_data": pair.observed_data}
@@ -185,16 +186,16 @@ def _in_chunks(
     bar: tqdm,
 ) -> Groups:
     """All draws, a chunk after the other; the first one tells whether there is room for them."""
-    chunks: list[Groups] = []
-    for count in _chunks(num_samples, chunk_size):
+    made: list[Groups] = []
+    for count in chunks(num_samples, chunk_size):
         found = draw(count)
         if not predictive:
             found = {name: arrays for name, arrays in found.items() if "predictive" not in name}
-        if not chunks:
+        if not made:
             _check_memory(found, num_samples / count, max_memory)
-        chunks.append(found)
+        made.append(found)
         bar.update(count)
-    return concatenate(chunks)
+    return concatenate(made)
 
 
 def _check_memory(chunk: Groups, times: float, max_memory: float) -> None:
@@ -236,7 +237,7 @@ class _Pair:
         self.x = x
         self.max_plate_nesting = max_plate_nesting
         guide_trace, model_trace = self._traces(model, guide)
-        check_pair(model_trace, guide_trace)
+        check_pair(model_trace, guide_trace, "to_arviz")
         for trace in (guide_trace, model_trace):
             log_probs(trace, max_plate_nesting)  # for its checks
         self.observed_data = {n: site_array(n, s) for n, s in data_sites(model_trace).items()}
@@ -248,8 +249,10 @@ class _Pair:
 
     def draw(self, num_samples: int) -> Groups:
         """The groups that hold draws, all made at once in a plate around the programs."""
-        model = self._in_plate(self.model, num_samples)
-        guide_trace, model_trace = self._traces(model, self._in_plate(self.guide, num_samples))
+        model = in_plate(self.model, num_samples, self.max_plate_nesting)
+        guide_trace, model_trace = self._traces(
+            model, in_plate(self.guide, num_samples, self.max_plate_nesting)
+        )
         # Without `uncondition` the observed sites would give the data back.
         predicted = self._replayed(poutine.uncondition(model), guide_trace)
         nesting = self.max_plate_nesting + 1
@@ -267,7 +270,7 @@ class _Pair:
 
     def draw_prior(self, num_samples: int) -> Groups:
         """Latents and data as the model makes them."""
-        model = poutine.uncondition(self._in_plate(self.model, num_samples))
+        model = poutine.uncondition(in_plate(self.model, num_samples, self.max_plate_nesting))
         nodes = poutine.trace(model).get_trace(self.x).nodes
         return {
             "prior": {name: site_array(name, nodes[name]) for name in self.latents},
@@ -284,26 +287,6 @@ class _Pair:
     def _replayed(self, model: Program, guide_trace: poutine.Trace) -> poutine.Trace:
         return poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(self.x)
 
-    def _in_plate(self, program: Program, size: int) -> Program:
-        """The program with a plate of draws around it, left of all its own plates."""
-
-        def run(x: Tensor) -> object:
-            with pyro.plate(DRAW_PLATE, size, dim=-1 - self.max_plate_nesting):
-                return program(x)
-
-        return run
-
-
-def _modules(*programs: Program) -> list[nn.Module]:
-    """The modules among the programs; a bound method stands for its module."""
-    owners = [getattr(program, "__self__", program) for program in programs]
-    return [owner for owner in owners if isinstance(owner, nn.Module)]
-
-
-def _chunks(num_samples: int, chunk_size: int) -> list[int]:
-    """The sizes of the chunks that make up ``num_samples``."""
-    return [min(chunk_size, num_samples - done) for done in range(0, num_samples, chunk_size)]
-
 
 def _attributes(num_samples: int, seed: int | None) -> dict[str, str | int]:
     return {
@@ -313,9 +296,3 @@ def _attributes(num_samples: int, seed: int | None) -> dict[str, str | int]:
         "num_samples": num_samples,
         "seed": "none: torch's global generator" if seed is None else seed,
     }
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"to_arviz: expected {name} ≥ 1, an integer; got {count!r}.")

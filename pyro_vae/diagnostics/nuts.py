@@ -18,13 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of, own_param_store
 from pyro_vae._shapes import Data
 from pyro_vae.diagnostics._arrays import dataset, site_array
 from pyro_vae.diagnostics._container import Container, az, build
-from pyro_vae.diagnostics._programs import Program, check_counts, in_plate, modules
+from pyro_vae.diagnostics._programs import Program, check_counts, in_plate
 from pyro_vae.diagnostics._sites import Sites, data_sites, latent_sites, log_probs
-from pyro_vae.diagnostics.linter._untouched import _store_of_its_own
 
 __all__ = ["nuts_reference"]
 
@@ -112,12 +111,12 @@ def nuts_reference(
     ('datum', 'z_dim_0')
     """
     _check_settings(x, num_samples, warmup, num_chains, max_plate_nesting)
-    programs = modules(*([model] if guide is None else [model, guide]))
+    programs = modules_of(*([model] if guide is None else [model, guide]))
     count = len(x) * num_chains
     with (
         torch.enable_grad(),
         evaluation_mode(*programs),
-        _store_of_its_own(),
+        own_param_store(),
         forked_rng(seed, x.device),
         tqdm(total=count, unit="chain", disable=not progress, dynamic_ncols=True) as bar,
     ):

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyro_vae._errors import NonFiniteError, ShapeError
-from pyro_vae._modes import evaluation_mode, forked_rng
-from pyro_vae.diagnostics._programs import Program, check_counts, chunks, modules
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
+from pyro_vae.diagnostics._programs import Program, check_counts, chunks
 from pyro_vae.diagnostics._simulation import Rebuild, SimulatedPair
 
 __all__ = ["PredictiveCheck", "posterior_predictive_check"]
@@ -141,7 +141,7 @@ def posterior_predictive_check(
     )
     if not statistics:
         raise ValueError(f"{_WHERE}: expected one statistic or more; got none. Name what to check.")
-    with torch.no_grad(), evaluation_mode(*modules(model, guide)), forked_rng(seed, x.device):
+    with torch.no_grad(), evaluation_mode(*modules_of(model, guide)), forked_rng(seed, x.device):
         pair = SimulatedPair(_WHERE, model, guide, x, rebuild, max_plate_nesting)
         parts = [
             _values(statistics, pair.replicate(size), pair.num_data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +13,10 @@ from pyro_vae._errors import NonFiniteError, PairError, ShapeError
 from pyro_vae._modes import forked_rng
 from pyro_vae._shapes import Data, PerDatum, PerParticle
 from pyro_vae.diagnostics import _psis
+from pyro_vae.diagnostics._programs import Program, as_module
 from pyro_vae.evaluation import log_weights
 
 __all__ = ["Reliability", "pareto_k", "reliability"]
-
-Program = Callable[[Tensor], object]
 
 # Weights that are smoothed at once (8 MB a copy), and data whose weights are drawn at once.
 _WEIGHTS, _DATA = 1_000_000, 4_000
@@ -166,7 +164,7 @@ def reliability(
     if not len(x):
         raise ValueError("x: expected one datum or more; got none.")
     size = max(1, min(_DATA, _WEIGHTS // num_samples))
-    programs = _module(model), _module(guide)
+    programs = as_module(model), as_module(guide)
     with forked_rng(seed, x.device):
         parts = [
             _measures(_weights(*programs, batch, num_samples, max_plate_nesting))
@@ -208,22 +206,6 @@ def pareto_k(log_weights: PerParticle) -> PerDatum:
     size = max(1, _WEIGHTS // len(log_weights))
     parts = [_psis.smooth(part)[1] for part in log_weights.split(size, dim=1)]
     return torch.cat(parts).to(log_weights.dtype)
-
-
-class _Called(nn.Module):
-    """A function as a module; a bound method with the module that it belongs to."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__()
-        self.program = program
-        self.owner = getattr(program, "__self__", None)
-
-    def forward(self, x: Tensor) -> object:
-        return self.program(x)
-
-
-def _module(program: Program) -> nn.Module:
-    return program if isinstance(program, nn.Module) else _Called(program)
 
 
 def _weights(

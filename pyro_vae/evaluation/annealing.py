@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.poutine import Trace
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from pyro_vae._errors import PairError
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data, PerDatum, PerParticle
 from pyro_vae.evaluation._hmc import Kernel, Walk, anneal, derived_seed, noise, tuned_step_sizes
 from pyro_vae.evaluation._unconstrained import (
@@ -28,7 +28,7 @@ from pyro_vae.evaluation._unconstrained import (
     is_in_support,
     unconstrained,
 )
-from pyro_vae.evaluation.evidence import LogEvidence, _at_once, _log_mean_and_error, _not_finite
+from pyro_vae.evaluation.evidence import LogEvidence, log_mean_and_error, not_finite, rows_at_once
 from pyro_vae.objectives import run_particles
 
 __all__ = [
@@ -275,7 +275,7 @@ class _Settings:
                 raise ValueError(f"{name}: expected ≥ {least}; got {value}.")
 
     def data_at_once(self, x: Tensor) -> int:
-        return self.batch_size or max(1, _at_once(x) // self.num_chains)
+        return self.batch_size or max(1, rows_at_once(x) // self.num_chains)
 
     def betas(self) -> list[float]:
         """β_0, …, β_T."""
@@ -299,8 +299,7 @@ def _evaluating(model: Program, guide: Program, x: Tensor, settings: _Settings) 
 
     Pyro's own checks are made once: they take time, and a trajectory may try where no density is.
     """
-    owners = [getattr(program, "__self__", program) for program in (model, guide)]
-    modules = [owner for owner in owners if isinstance(owner, nn.Module)]
+    modules = modules_of(model, guide)
     with torch.no_grad(), evaluation_mode(*modules), forked_rng(settings.seed, x.device):
         check_pair(model, guide, x[: settings.data_at_once(x)], settings.max_plate_nesting)
         with pyro.validation_enabled(False):
@@ -392,11 +391,11 @@ def _check_start(density: Density, point: Point) -> None:
     found = point.log_weight
     bad = found.isnan().any(0) | (found == math.inf).any(0) | (found == -math.inf).all(0)
     if bool(bad.any()):
-        raise _not_finite([density.particles(point.u)], int(bad.nonzero()[0]), len(bad))
+        raise not_finite([density.particles(point.u)], int(bad.nonzero()[0]), len(bad))
 
 
 def _lower(log_weight: Tensor, acceptance: Tensor) -> AnnealedEvidence:
-    value, error = _log_mean_and_error(log_weight)
+    value, error = log_mean_and_error(log_weight)
     ess = (2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)).exp()
     return AnnealedEvidence(value, error, log_weight, ess, acceptance)
 

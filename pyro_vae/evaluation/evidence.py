@@ -76,10 +76,10 @@ def log_evidence(
         raise ValueError(f"num_samples: expected ≥ 2; got {num_samples}.")
     estimates = []
     with forked_rng(seed, x.device):
-        at_once = _at_once(x)
+        at_once = rows_at_once(x)
         for batch in x.split(max(1, at_once // min(num_samples, at_once))):
             weights = log_weights(model, guide, batch, num_samples, max_plate_nesting)
-            estimates.append(_log_mean_and_error(weights))
+            estimates.append(log_mean_and_error(weights))
     value, error = (torch.cat(part) for part in zip(*estimates, strict=True))
     return LogEvidence(value, error)
 
@@ -93,7 +93,7 @@ def log_weights(
     Raises:
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
     """
-    most = max(1, _at_once(x) // len(x))
+    most = max(1, rows_at_once(x) // len(x))
     sizes = [most] * (num_samples // most) + [num_samples % most] * (num_samples % most > 0)
     with evaluation_mode(model, guide):
         runs = [
@@ -104,11 +104,11 @@ def log_weights(
     # One weight of zero is a sample where p(x, z) is; a datum of nothing else is an error.
     bad = found.isnan().any(0) | (found == math.inf).any(0) | (found == -math.inf).all(0)
     if bool(bad.any()):
-        raise _not_finite(runs, int(bad.nonzero()[0]), len(bad))
+        raise not_finite(runs, int(bad.nonzero()[0]), len(bad))
     return found
 
 
-def _not_finite(runs: list[Particles], datum: int, data: int) -> NonFiniteError:
+def not_finite(runs: list[Particles], datum: int, data: int) -> NonFiniteError:
     """Names the first term of the datum that is NaN or infinite."""
     terms = ((name, values) for run in runs for name, values in run.terms().items())
     of_datum = ((name, values.expand(-1, data)[:, datum]) for name, values in terms)
@@ -121,11 +121,11 @@ def _not_finite(runs: list[Particles], datum: int, data: int) -> NonFiniteError:
     return error
 
 
-def _at_once(x: Tensor) -> int:
+def rows_at_once(x: Tensor) -> int:
     return _RUN_ON_GPU if x.device.type == "cuda" else _RUN
 
 
-def _log_mean_and_error(log_weight: Tensor) -> tuple[Tensor, Tensor]:
+def log_mean_and_error(log_weight: Tensor) -> tuple[Tensor, Tensor]:
     count = log_weight.shape[0]
     value = log_weight.logsumexp(0) - math.log(count)
     relative = (log_weight - value).exp()  # weights over their mean

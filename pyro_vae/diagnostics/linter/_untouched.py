@@ -9,14 +9,13 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.params.param_store import ParamStoreDict
 from pyro.util import get_rng_state, set_rng_state
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
 
 from pyro_vae._errors import PairError
-from pyro_vae._modes import forked_rng
+from pyro_vae._modes import forked_rng, own_param_store
 
 Program = Callable[[Tensor], object]
 
@@ -42,7 +41,7 @@ def untouched(programs: Mapping[str, Program], device: torch.device) -> Iterator
     rng = get_rng_state()
     try:
         with (
-            _store_of_its_own(),
+            own_param_store(),
             settings,
             torch.enable_grad(),
             forked_rng(0, device),
@@ -132,14 +131,3 @@ class _Before:
             for buffer, value in self._buffers:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
-
-
-@contextmanager
-def _store_of_its_own() -> Iterator[None]:
-    """What is in Pyro's parameter store is there inside; what is new or replaced is gone after."""
-    store: ParamStoreDict = pyro.get_param_store()
-    state = {"params": dict(store.named_parameters()), "constraints": dict(store._constraints)}
-    with store.scope(state):
-        yield
-    for name in store:
-        store[name]  # gives the tensors back the .unconstrained that get_state takes from them
