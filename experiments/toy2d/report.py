@@ -120,8 +120,8 @@ def _against_the_paper(config: Config, results: Results) -> str:
         "fresh points, and beside them, of a grid like it. *Reached* allows for its two decimals. "
         "How weights start and the learning rate were chosen on these same gaps. Where a row is "
         "missed, the known differences are the networks' width and, for large batches, the points "
-        f"seen, a share of {config.large_steps * config.large_batch / _PAPERS_POINTS:.2g}; which of "
-        "them it is has not been measured."
+        f"seen, a share of {config.large_steps * config.large_batch / _PAPERS_POINTS:.2g}; which "
+        "of them it is has not been measured."
     )
     return f"{text}\n\n{table(head, rows, 'llrrlrrlr')}"
 
