@@ -56,7 +56,7 @@ _QUESTION = (
 _MEANING = (
     "Nats an image, means over held-out images, one seed. *Less ELBO's*: the mean difference over "
     "those images ± its standard error, which does not hold how much another start of the weights "
-    "would move a row. *log p(x)*: importance sampling. *MSE*: of reconstructions from posterior "
+    "would move a row; how much the bound moves from epoch to epoch, the figure shows. *log p(x)*: importance sampling. *MSE*: of reconstructions from posterior "
     "means, a pixel, of values in [0, 1]. *tr S²*: of the optimal prior N(0, S²), S² the mean of "
     "Σ + μ² over training images (eq. 4)."
 )
@@ -109,7 +109,8 @@ def _verdicts(config: Config, root: Path, results: Results) -> list[str]:
         )
         share = 100 * abs(mean / bound)
         lines.append(
-            f"{method}: the bound is {sign}: {_told(mean, error)} nats, {share:.1f} % of it; "
+            f"{method}: with this one seed the bound is {sign}: {_told(mean, error)} nats, "
+            f"{share:.1f} % of it; "
             f"tr S² is {number(results[method]['optimal_prior_trace'])}."
         )
     trace = results[BASELINE]["optimal_prior_trace"]
