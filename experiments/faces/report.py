@@ -56,7 +56,8 @@ _QUESTION = (
 _MEANING = (
     "Nats an image, means over held-out images, one seed. *Less ELBO's*: the mean difference over "
     "those images ± its standard error, which does not hold how much another start of the weights "
-    "would move a row; how much the bound moves from epoch to epoch, the figure shows. *log p(x)*: importance sampling. *MSE*: of reconstructions from posterior "
+    "would move a row; how much the bound moves from epoch to epoch, the figure shows. "
+    "*log p(x)*: importance sampling. *MSE*: of reconstructions from posterior "
     "means, a pixel, of values in [0, 1]. *tr S²*: of the optimal prior N(0, S²), S² the mean of "
     "Σ + μ² over training images (eq. 4)."
 )
