@@ -21,8 +21,8 @@ help: ## list the targets
 demo: .venv/.installed ## learned against constant posterior variance, on the digits
 	$(BIN)/python -m experiments $(DEMO_ARGS)
 
-test: lint ## the checks of `make lint`, then the tests (PYTEST_ARGS="-m slow")
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: lint ## the checks of `make lint`, then the tests on all cores (PYTEST_ARGS="-m slow")
+	$(BIN)/python -m pytest -n auto --dist loadscope $(PYTEST_ARGS)
 
 lint: .venv/.installed-test,dev ## style, import directions, types
 	$(BIN)/ruff check .
