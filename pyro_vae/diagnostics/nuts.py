@@ -261,7 +261,9 @@ def _along_data(parts: list[Arrays]) -> Arrays:
 
 def _convergence(posterior: xr.Dataset) -> Arrays:
     """R̂ and effective sample sizes under either arviz: of a dataset both give a dataset."""
-    found = {"r_hat": az.rhat(posterior), "ess": az.ess(posterior)}
+    # Of chains that do not move R-hat is infinite or NaN, which says enough.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {"r_hat": az.rhat(posterior), "ess": az.ess(posterior)}
     return {
         f"{measure}_{name}": xr.DataArray(values[name].values, dims=posterior[name].dims[2:])
         for measure, values in found.items()

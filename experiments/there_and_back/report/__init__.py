@@ -68,8 +68,8 @@ def _settings(config: Config, root: Path, command: str) -> str:
         "training": f"{config.epochs} epochs (the study of what training starts with: "
         f"{config.start_epochs}), batch {config.batch_size}, Adam {config.learning_rate:g}; the "
         "paper's: 200 and 400 epochs",
-        "time": f"{training / 60:.0f} minutes of training and {evaluation / 60:.0f} of evaluation "
-        f"of all {len(runs)} runs added up",
+        "time": f"training {training / 60:.1f} minutes, evaluation {evaluation / 60:.1f}, of all "
+        f"{len(runs)} runs added up",
         **machines(runs),
     }
     return table(["", ""], [[name, value] for name, value in rows.items()], "ll")

@@ -59,15 +59,15 @@ def _agreement(check: Mapping[str, Any]) -> str:
     relative = abs(difference) / measured if measured else float("inf")
     error = check["error"] or 0.0
     within = relative <= 0.01 or abs(difference) <= 2 * error <= 0.2 * measured
-    told = f"{'+' if difference >= 0 else '−'}{_percent(relative)}"
+    told = _percent(relative, "+" if difference >= 0 else "−")
     told = f"**{told}**" if within else told
     return told if check["spread"] is None else f"{told} ± {_percent(check['spread'])}"
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, sign: str = "") -> str:
     if share > 10:
-        return "over 1,000 %"
-    return f"{100 * share:.{1 if share < 0.1 else 0}f} %"
+        return f"beyond {sign}1,000 %"
+    return f"{sign}{100 * share:.{1 if share < 0.1 else 0}f} %"
 
 
 def _departures(trained: Mapping[Variant, Mapping[str, Any]]) -> list[str]:

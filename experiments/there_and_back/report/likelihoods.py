@@ -65,7 +65,7 @@ def _numbers(result: Mapping[str, Any]) -> list[str]:
         minus(f"{result['bound']:.1f}"),
         minus(f"{result['bits_per_dim']:.3f}"),
         f"{result['kl']:.1f}",
-        minus(f"{result['log_evidence']:.1f} ± {result['log_evidence_error']:.1f}"),
+        minus(f"{result['log_evidence']:.2f}") + f" ± {number(result['log_evidence_error'])}",
         "–" if variance is None else number(variance),
         f"{result['to_data']:.4f}",
         f"{result['from_data']:.4f}",

@@ -43,15 +43,14 @@ def _bounds(config: Config, root: Path, study: str) -> Bounds:
 
 def _table(bounds: Bounds) -> str:
     rows = [
-        [
-            f"{factor:g}",
-            _sigma(deviation),
-            minus(f"{mean(found):.2f}"),
-            minus(f"{min(found):.2f} to {max(found):.2f}"),
-        ]
+        [f"{factor:g}", _sigma(deviation), minus(f"{mean(found):.2f}"), _spread(found)]
         for (factor, deviation), found in bounds.items()
     ]
     return table(["factor", "σ", "bound, mean over seeds", "range"], rows, "rrrr")
+
+
+def _spread(found: list[float]) -> str:
+    return minus(f"{min(found):.2f} to {max(found):.2f}") if len(found) > 1 else "one seed"
 
 
 def _verdict(bounds: Bounds, factor: float) -> str:
