@@ -10,6 +10,7 @@ from experiments.faces import experiment as faces
 from experiments.iwae_mnist import experiment as iwae_mnist
 from experiments.limits import experiment as limits
 from experiments.misconceptions import experiment as misconceptions
+from experiments.posterior_audit import experiment as posterior_audit
 from experiments.posterior_variance import experiment as posterior_variance
 from experiments.run_folder import RunFolderError
 from experiments.speed import experiment as speed
@@ -29,6 +30,7 @@ EXPERIMENTS = {
     "limits": limits,
     "there_and_back": there_and_back,
     "faces": faces,
+    "posterior_audit": posterior_audit,
 }
 
 # What a user can mend: told in a line, without a traceback. A full disk is an OSError.

@@ -13,8 +13,13 @@ Array = NDArray[Any]
 
 
 def shaped(value: ArrayLike, shape: tuple[int | str, ...], where: str, advice: str) -> NDArray[Any]:
-    """`value` as an array of `shape`: a number fixes a size, a name only asks that it is not 0."""
+    """`value` as an array of `shape`: a number fixes a size, a name only asks that it is not 0.
+
+    Reals come out as doubles, so that sums over many data are exact enough, whatever came in.
+    """
     array = np.asarray(value)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64, copy=False)
     fits = array.ndim == len(shape) and all(
         size > 0 if isinstance(expected, str) else size == expected
         for size, expected in zip(array.shape, shape, strict=True)

@@ -86,6 +86,12 @@ def test_bars_are_stacked_means_and_the_whisker_is_of_their_sum():
     assert [text.get_text() for text in legend.get_texts()] == ["family", "encoder"]
 
 
+def test_single_precision_is_drawn_as_double_is():
+    single = {name: gap.astype(np.float32) for name, gap in GAPS.items()}
+    (axes,) = inference_gaps({"one": single}).axes
+    assert [text.get_text() for text in axes.texts] == ["2.00", "5.00", "7.00"]
+
+
 def test_a_part_too_thin_for_a_number_has_none():
     figure = inference_gaps(
         {"one": {"family": np.array([0.1, 0.1]), "encoder": np.array([9.0, 9])}}

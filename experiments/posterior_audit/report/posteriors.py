@@ -1,0 +1,126 @@
+"""Why a posterior is off, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.markdown import minus, number, table
+from experiments.posterior_audit.audits import CHOSEN
+from experiments.posterior_audit.config import Config
+from experiments.posterior_audit.report.verdicts import HAT, Found
+
+__all__ = ["calibration", "gaps", "latents", "nuts"]
+
+
+def gaps(config: Config, found: Found) -> str:
+    """The parts of log p(x) − ELBO, of held-out and of training data."""
+    head = ["method", "gap", "encoder", "family", "left with a flow", "gap in training"]
+    head += ["encoder: held-out less training", "verdict"]
+    rows = [
+        [
+            method.name,
+            *(
+                minus(f"{r[f'held_out_{part}_gap']:.3f}")
+                for part in ("inference", "amortisation", "approximation", "richer")
+            ),
+            minus(f"{r['trained_inference_gap']:.3f}"),
+            minus(f"{r['overfitting']:+.3f}") + f" ± {number(r['overfitting_error'])}",
+            _cause(r),
+        ]
+        for method, r in found.items()
+    ]
+    about = (
+        f"log p(x) − ELBO of {config.few} test images, and of as many of those trained on, in "
+        "nats. *Encoder*: what the best q of the family, searched for from the encoder's for each "
+        "image, gains on it; *family*: what that is still short of; *left with a flow*: of the "
+        "latter, with a flow on top. The last numbers: whether the encoder is worse on images that "
+        "it was not trained on, ± a standard error over the images."
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 6 + 'l')}"
+
+
+def _cause(result: Mapping[str, Any]) -> str:
+    """The first words of the audit's verdict."""
+    verdict = result["gaps_in_words"].splitlines()[2]
+    cause = verdict.split(":")[0].split(".")[0].lower()
+    too_little = result["overfitting_in_words"].splitlines()[1].startswith("Too little data")
+    return f"{cause}; too little data" if too_little else cause
+
+
+def nuts(config: Config, found: Found) -> str:
+    """The guide and the best of its family beside chains."""
+    head = ["method", HAT, "largest R\N{COMBINING CIRCUMFLEX ACCENT}", "least ess"]
+    head += ["guide: mean off", "width", "best of its family: mean off", "width"]
+    rows = [
+        [
+            f"{method.name}: {CHOSEN[i]}",
+            minus(f"{r['nuts']['k'][i]:.2f}"),
+            f"{r['nuts']['r_hat'][i]:.3f}",
+            f"{r['nuts']['ess'][i]:.0f}",
+            *(
+                f"{r['nuts'][who][what][i]:.2f}"
+                for who in ("guide", "refined")
+                for what in ("mean_off", "width")
+            ),
+        ]
+        for method, r in found.items()
+        for i in range(len(CHOSEN))
+    ]
+    diverging = sum(sum(r["nuts"]["divergences"]) for r in found.values())
+    about = (
+        f"Of the {config.few} test images, those of the smallest, the median and the largest {HAT} "
+        f"of {config.weight_samples:,} draws. {config.nuts_chains} chains of {config.nuts_draws} "
+        "draws each, in double precision. *Mean off*: from NUTS's mean, in NUTS's standard "
+        "deviations, in the worst dimension. *Width*: that of q over that of NUTS, a latent, by "
+        f"the determinants of their covariances. {diverging} draws diverged."
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 7)}"
+
+
+def calibration(config: Config, found: Found) -> str:
+    """Verdicts of three tests on simulated data."""
+    rows = [
+        [method.name, _verdicts(r["ranks"]), _verdicts(r["symmetry"]), _verdicts(r["covered"])]
+        for method, r in found.items()
+    ]
+    about = (
+        f"On {config.simulations:,} images that each model made of its own prior, {config.draws} "
+        "draws each: the latents' ranks and that of log p(x, z) among draws of q (simulation-based "
+        "calibration), symmetry of the errors (VSBC), and coverage of each latent and of all "
+        "jointly. Each test is at 95 % for all its quantities. A trained guide is only nearly "
+        "right, and fails given enough simulations: the table at the top says by how much."
+    )
+    head = ["method", "ranks", "symmetry", "coverage"]
+    return f"{about}\n\n{table(head, rows, 'llll')}"
+
+
+def _verdicts(found: Mapping[str, str]) -> str:
+    faults = [f"{name} {verdict}" for name, verdict in found.items() if verdict != "calibrated"]
+    return ", ".join(faults) or "calibrated"
+
+
+def latents(found: Found) -> str:
+    """Rate and distortion, what is shared, what the prior misses, and what the model makes."""
+    head = ["method", "rate", "distortion", "I(x; z)", "KL(q(z) ‖ p(z))", "prior outside"]
+    head += ["active", "ink", "edges"]
+    rows = [
+        [
+            method.name,
+            f"{r['rate']:.2f}",
+            f"{r['distortion']:.2f}",
+            f"{r['mutual_information']:.2f} to {r['mutual_information_upper']:.2f}",
+            minus(f"{r['marginal_kl']:.3f}") + f" ± {number(r['marginal_kl_error'])}",
+            f"{100 * r['outside']:.1f} %" + ", a hole" * r["hole"],
+            str(r["active"]),
+            *(r["predictions"][each] for each in ("ink", "edges")),
+        ]
+        for method, r in found.items()
+    ]
+    about = (
+        "Of all test images, nats an image. *Prior outside*: the share of the prior's draws where "
+        "hardly any posterior is, about 1 % where the aggregate posterior is the prior. *Ink* and "
+        "*edges*: whether images that the model makes of the posteriors have as much of either as "
+        "the data (posterior predictive check)."
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 6 + 'll')}"

@@ -1,0 +1,119 @@
+"""The experiment that audits posteriors: its pairs, its verdicts, and a small run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.command_line import main
+from experiments.posterior_audit.audits import _against
+from experiments.posterior_audit.config import default_config
+from experiments.posterior_audit.jobs import all_jobs, folder_of
+from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
+from experiments.posterior_audit.report.evidence import _difference
+from experiments.posterior_audit.report.verdicts import verdicts
+from pyro_vae import IWAE, FloatingPrior
+from pyro_vae.diagnostics import check_model, load
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_pair_is_sound_and_has_the_same_decoder(guide: str, objective: str) -> None:
+    vae, maximised = build(Method(guide, objective), 3, 6, (5,), 2)
+    first, _ = build(Method("normal", "ELBO"), 3, 6, (5,), 2)
+    decoders = (each.likelihood.state_dict() for each in (vae, first))
+    for one, other in zip(*(d.values() for d in decoders), strict=True):
+        assert torch.equal(one, other)
+    assert isinstance(vae.prior, FloatingPrior) == (guide == "constant")
+    assert isinstance(maximised, IWAE) == (objective != "ELBO")
+    x = torch.rand(4, 6).round()
+    loss = maximised.differentiable_loss(vae.model, vae.guide, x)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in vae.parameters())
+    assert not [f for f in check_model(vae.model, vae.guide, x) if str(f.severity) == "error"]
+
+
+def test_draws_are_held_against_nuts_in_its_own_deviations() -> None:
+    """A guide three times as wide, off by two deviations in one of two dimensions."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(4_000, 1, 2)) * [0.5, 2.0]
+    found = _against(3 * (truth - truth.mean(0)) + truth.mean(0) + [0.0, 4.0], truth)
+    assert found["mean_off"] == pytest.approx([2.0], rel=0.05)
+    assert found["width"] == pytest.approx([3.0])
+
+
+def test_differences_are_told_where_there_are_any() -> None:
+    arrays = {
+        "ais": np.array([-1.0, -2.0, -3.0]),
+        "psis": np.array([-1.1, -2.0, -9.0]),
+        "ais_error": np.array([0.03, 0.0, 0.1]),
+        "psis_error": np.array([0.04, 0.0, 0.1]),
+    }
+    fine = np.array([True, True, False])
+    assert _difference(arrays, fine) == ["+0.050 ± 0.025", "100 %"]
+    assert _difference(arrays, ~fine) == ["+6.000 ± 0.141", "0.0 %"]
+    assert _difference(arrays, np.zeros(3, dtype=bool)) == ["–", "–"]
+
+
+def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:
+    return {
+        "share_above": share,
+        "coverage": {"joint": {"0.5": at_90 - 0.4, "0.9": at_90}},
+        "covered": {"joint": covered},
+        "bound": -100.0 - share,
+        "log_evidence": -99.0,
+        "linter": [],
+    }
+
+
+def test_verdicts_are_those_of_the_numbers() -> None:
+    config = default_config(guides=("normal", "constant"), objectives=("ELBO",))
+    found = {
+        Method("normal", "ELBO"): _result(0.002, 0.895, "calibrated"),
+        Method("constant", "ELBO"): _result(0.25, 0.71, "over-confident"),
+    }
+    told = verdicts(config, found)
+    assert "can be trusted of normal, ELBO." in told
+    assert "Calibrated: normal, ELBO; over-confident: constant, ELBO." in told
+    assert "whose regions hold the truth in 71 % of the cases" in told
+    assert "71 % against 90 %" in told or "71 % against 89 %" in told
+    assert "−0.25 nats of the other's" in told
+    only = default_config(guides=("normal",), objectives=("ELBO",))
+    assert "constant" not in verdicts(only, {Method("normal", "ELBO"): _result(0.5, 0.9, "x")})
+
+
+def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, page = tmp_path / "run", tmp_path / "docs" / "audit.md"
+    arguments = ["posterior_audit", "--data", "digits", "--quick", "--guides", "constant,flow"]
+    arguments += ["--objectives", "elbo", "--epochs", "1", "--out", str(out)]
+    arguments += ["--publish", str(page)]
+    assert main(arguments) == 0
+    config = default_config(
+        "digits", quick=True, guides=("constant", "flow"), objectives=("ELBO",), epochs=1
+    )
+    for job in all_jobs(config):
+        folder = folder_of(out, job)
+        result, arrays = folder.result(), folder.arrays()
+        assert result["bound"] < result["log_evidence"]
+        assert arrays["k"].shape == arrays["label"].shape == arrays["bound_of_each"].shape
+        assert result["share_above"] == pytest.approx((arrays["k"] > result["threshold"]).mean())
+        gap = result["held_out_amortisation_gap"] + result["held_out_approximation_gap"]
+        assert gap == pytest.approx(result["held_out_inference_gap"], abs=1e-4)
+        assert load(folder.path / "posterior.nc").posterior["z"].shape == (1, 100, 32, 2)
+        assert load(folder.path / "nuts.nc").posterior["z"].shape == (2, 8, 3, 2)
+    text = page.read_text()
+    drawn = {path.name for path in (out / "figures").iterdir()}
+    assert {"k_elbo.png", "gaps.png", "nuts_flow.png", "rate_distortion.png"} <= drawn
+    assert all(f"](audit/{name})" in text for name in drawn)
+    results = json.loads((out / "results.json").read_text())
+    assert results["command"] == (
+        "python -m experiments posterior_audit --data digits --guides constant,flow "
+        "--objectives elbo --epochs 1 --quick"
+    )
+    assert main(arguments) == 0
+    assert "2 of 2 runs are done already" in capsys.readouterr().out
