@@ -131,7 +131,8 @@ def reliability(
 
     Raises:
         ValueError: fewer than 21 samples, of which a fifth is no tail; no data.
-        PairError: a pair without a plate over the data that all its sites share.
+        PairError: a pair without a plate over the data that all its sites share; ``poutine.scale``
+            on some of them.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
 
     Source:

@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae._shapes import Data
 from pyro_vae.evaluation.latents import posterior_moments
+from pyro_vae.objectives._objective import Program
 
 __all__ = ["ActiveUnits", "active_units"]
 
@@ -30,7 +31,7 @@ class ActiveUnits:
 
 
 def active_units(
-    guide: nn.Module,
+    guide: Program,
     x: Data,
     *,
     threshold: float = 0.01,

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode
+from pyro_vae._modes import evaluation_mode, modules_of
 from pyro_vae._shapes import Data, PerDatum
 from pyro_vae.evaluation.curvature import Matrices, parts
 from pyro_vae.evaluation.latents import posterior_moments
+from pyro_vae.objectives._objective import Program
 
 __all__ = [
     "ConstantVariance",
@@ -26,7 +27,7 @@ Latent = Float[Tensor, "latent"]
 
 
 def closed_form_evidence(
-    model: nn.Module, guide: nn.Module, x: Data, *, latent: str = "z", site: str = "x"
+    model: Program, guide: Program, x: Data, *, latent: str = "z", site: str = "x"
 ) -> PerDatum:
     """Fyffe's "exact log evidence" (eq. 16, and 26 for any T) of each datum, [data], in nats:
 
@@ -56,7 +57,7 @@ def closed_form_evidence(
     """
     mean, _ = posterior_moments(guide, x, site=latent)
     found = []
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), evaluation_mode(*modules_of(model)):
         for batch, z, part in parts(model, x, mean, latent, site):
             joint = part.prior.log_prob(z) + part.likelihood.log_prob(batch)
             found.append(joint - part.log_height())
@@ -128,7 +129,7 @@ def constant_variance(precision: Matrices) -> ConstantVariance:
     return ConstantVariance(covariance, penalty, exact)
 
 
-def optimal_prior(guide: nn.Module, x: Data, *, site: str = "z", batch_size: int = 1000) -> Latent:
+def optimal_prior(guide: Program, x: Data, *, site: str = "z", batch_size: int = 1000) -> Latent:
     """S² = E[Σ + μ²], the diagonal of the best normal prior N(0, S²) (Fyffe, eq. 4), [latent].
 
     Args:

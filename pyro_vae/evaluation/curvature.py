@@ -6,12 +6,16 @@ from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from pyro import poutine
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode
+from pyro_vae._errors import PairError
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data, Latents
 from pyro_vae.distributions import Mode
 from pyro_vae.objectives import Decoded, decode
+from pyro_vae.objectives._objective import Program
 
 __all__ = ["decoder_jacobian", "information_metric", "posterior_precision"]
 
@@ -23,7 +27,7 @@ Matrices = Float[Tensor, "data rows latent"]
 
 
 def decoder_jacobian(
-    model: nn.Module,
+    model: Program,
     x: Data,
     z: Latents,
     *,
@@ -47,7 +51,7 @@ def decoder_jacobian(
             takes fewer.
 
     Raises:
-        PairError: a family whose location is not known.
+        PairError: a family whose location is not known; a model with another latent site.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()
@@ -55,13 +59,13 @@ def decoder_jacobian(
     >>> torch.allclose(j, pair.weight.expand(20, -1, -1))
     True
     """
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), evaluation_mode(*modules_of(model)):
         passes = parts(model, x, z, latent, site, mode)
         return torch.cat([part.jacobian for _, _, part in passes])
 
 
 def information_metric(
-    model: nn.Module,
+    model: Program,
     x: Data,
     z: Latents,
     *,
@@ -77,13 +81,13 @@ def information_metric(
 
     Arguments and errors as of :func:`decoder_jacobian`.
     """
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), evaluation_mode(*modules_of(model)):
         passes = parts(model, x, z, latent, site, mode)
         return torch.cat([part.metric() for _, _, part in passes])
 
 
 def posterior_precision(
-    model: nn.Module,
+    model: Program,
     x: Data,
     z: Latents,
     *,
@@ -101,14 +105,14 @@ def posterior_precision(
     Raises:
         PairError: a prior that is not a diagonal normal.
     """
-    with torch.no_grad(), evaluation_mode(model):
+    with torch.no_grad(), evaluation_mode(*modules_of(model)):
         return torch.cat(
             [part.precision() for _, _, part in parts(model, x, z, latent, site, mode)]
         )
 
 
 def parts(
-    model: nn.Module,
+    model: Program,
     x: Tensor,
     z: Tensor,
     latent: str = "z",
@@ -118,5 +122,18 @@ def parts(
     """Data and latents in passes of bounded memory, each with what the model makes of it."""
     most = _AT_ONCE_ON_GPU if x.device.type == "cuda" else _AT_ONCE
     size = max(1, most // (z.shape[-1] * x[0].numel()))
+    _check_that_no_other_is_drawn(model, x[:size], z[:size], latent)
     for data, latents in zip(x.split(size), z.split(size), strict=True):
         yield data, latents, decode(model, data, latents, latent, site, mode)
+
+
+def _check_that_no_other_is_drawn(model: Program, x: Tensor, z: Tensor, latent: str) -> None:
+    given = poutine.condition(model, data={latent: z})
+    with forked_rng(0, x.device):
+        trace = prune_subsample_sites(poutine.trace(given).get_trace(x))
+    if trace.stochastic_nodes:
+        raise PairError(
+            f"model: expected one latent site, {latent!r}; got {sorted(trace.stochastic_nodes)} "
+            "beside it, of which the decoder has no derivative here. Condition the model on it "
+            "(poutine.condition), or make one site of them."
+        )

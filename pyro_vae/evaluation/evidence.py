@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyro_vae._errors import NonFiniteError
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data, PerDatum, PerParticle
 from pyro_vae.objectives import Particles, run_particles
+from pyro_vae.objectives._objective import Program
+from pyro_vae.objectives.iwae import check_even
 
 __all__ = ["LogEvidence", "log_evidence", "log_weights"]
 
@@ -39,8 +41,8 @@ class LogEvidence:
 
 
 def log_evidence(
-    model: nn.Module,
-    guide: nn.Module,
+    model: Program,
+    guide: Program,
     x: Data,
     *,
     num_samples: int = 1000,
@@ -56,7 +58,7 @@ def log_evidence(
     does not fall with √K, means that q covers the posterior badly: see ``pyro_vae.diagnostics``.
 
     Args:
-        model, guide: the pair.
+        model, guide: the pair, modules or functions of x.
         x: data, [data, *event].
         num_samples: K.
         max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
@@ -64,6 +66,7 @@ def log_evidence(
 
     Raises:
         ValueError: for fewer than two samples, which have no error.
+        PairError: ``poutine.scale`` on some sites, or a subsampled plate around some.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
 
     >>> from pyro_vae import testing
@@ -86,20 +89,22 @@ def log_evidence(
 
 @torch.no_grad()
 def log_weights(
-    model: nn.Module, guide: nn.Module, x: Data, num_samples: int, max_plate_nesting: int = 1
+    model: Program, guide: Program, x: Data, num_samples: int, max_plate_nesting: int = 1
 ) -> PerParticle:
     """log p(x, z) − log q(z|x) for z ~ q(z|x), [num_samples, data], in nats, evaluation mode.
 
     Raises:
+        PairError: ``poutine.scale`` on some sites, or a subsampled plate around some.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
     """
     most = max(1, rows_at_once(x) // len(x))
     sizes = [most] * (num_samples // most) + [num_samples % most] * (num_samples % most > 0)
-    with evaluation_mode(model, guide):
+    with evaluation_mode(*modules_of(model, guide)):
         runs = [
             run_particles(model, guide, x, num_particles=size, max_plate_nesting=max_plate_nesting)
             for size in sizes
         ]
+        check_even(runs[0])
         found = torch.cat([run.log_weight for run in runs])
     # One weight of zero is a sample where p(x, z) is; a datum of nothing else is an error.
     bad = found.isnan().any(0) | (found == math.inf).any(0) | (found == -math.inf).all(0)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from pyro.infer import ELBO
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._errors import PairError
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data
+from pyro_vae.objectives._objective import Program
 
 __all__ = ["GradientSNR", "gradient_snr"]
 
@@ -42,8 +44,8 @@ class GradientSNR:
 
 def gradient_snr(
     objective: ELBO,
-    model: nn.Module,
-    guide: nn.Module,
+    model: Program,
+    guide: Program,
     x: Data,
     *,
     num_gradients: int = 1000,
@@ -63,13 +65,14 @@ def gradient_snr(
 
     Args:
         objective: any of this library's or of ``pyro.infer`` with a differentiable loss.
-        model, guide: the pair; parameters are named ``model.…`` and ``guide.…``.
+        model, guide: the pair, modules; parameters are named ``model.…`` and ``guide.…``.
         x: a batch.
         num_gradients: R, at least two.
         seed: of the samples.
 
     Raises:
         ValueError: for fewer than two gradients.
+        PairError: a program that is no module, and so names no parameters.
 
     >>> from pyro_vae import IWAE, testing
     >>> pair = testing.linear_gaussian(orthogonal=False)
@@ -79,18 +82,25 @@ def gradient_snr(
     """
     if num_gradients < 2:
         raise ValueError(f"num_gradients: expected ≥ 2; got {num_gradients}.")
-    parameters = {
-        f"{role}.{name}": parameter
-        for role, program in {"model": model, "guide": guide}.items()
-        for name, parameter in program.named_parameters()
-        if parameter.requires_grad
-    }
+    parameters = _parameters("model", model) | _parameters("guide", guide)
     moments = _Moments(parameters)
-    with evaluation_mode(model, guide), forked_rng(seed, x.device):
+    with evaluation_mode(*modules_of(model, guide)), forked_rng(seed, x.device):
         for _ in range(num_gradients):
             loss = objective.differentiable_loss(model, guide, x)
             moments.add(torch.autograd.grad(loss, list(parameters.values()), allow_unused=True))
     return GradientSNR(*moments.mean_and_deviation())
+
+
+def _parameters(role: str, program: Program) -> dict[str, Tensor]:
+    """Those that are trained, by name."""
+    if not (modules := modules_of(program)):
+        raise PairError(
+            f"{role}: expected a module, whose parameters have names; got "
+            f"{getattr(program, '__name__', program)!r}. Make a module of the function, with its "
+            "networks as parts."
+        )
+    found = modules[0].named_parameters()
+    return {f"{role}.{name}": each for name, each in found if each.requires_grad}
 
 
 class _Moments:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode, forked_rng
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data, PerDatum
 from pyro_vae.objectives import ELBO
+from pyro_vae.objectives._objective import Program
 
 __all__ = ["BoundTerms", "bound_terms"]
 
@@ -35,8 +36,8 @@ class BoundTerms:
 
 
 def bound_terms(
-    model: nn.Module,
-    guide: nn.Module,
+    model: Program,
+    guide: Program,
     x: Data,
     *,
     num_samples: int = 1,
@@ -49,7 +50,7 @@ def bound_terms(
     Weights, modes and the global random state stay as they are.
 
     Args:
-        model, guide: the pair.
+        model, guide: the pair, modules or functions of x.
         x: data, [data, *event].
         num_samples: samples z ~ q(z|x) a datum; more make the estimate less noisy, not tighter.
         analytic_kl: take the KL in closed form; ``False`` for pairs that have none.
@@ -72,6 +73,7 @@ def bound_terms(
             particles = elbo.particles(model, guide, batch)
             yield particles.reconstruction.mean(0), elbo.kl(particles).mean(0)
 
-    with torch.no_grad(), evaluation_mode(model, guide), forked_rng(seed, x.device):
+    modules = modules_of(model, guide)
+    with torch.no_grad(), evaluation_mode(*modules), forked_rng(seed, x.device):
         reconstruction, kl = (torch.cat(term) for term in zip(*batches(), strict=True))
     return BoundTerms(reconstruction, kl)

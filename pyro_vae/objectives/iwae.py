@@ -49,5 +49,6 @@ def check_even(particles: Particles) -> None:
         raise PairError(
             "importance weights: expected every site scaled alike; got different scales (a "
             "subsampled plate beside a site outside it, or poutine.scale on some sites). Put all "
-            "sites into the subsampled plate, do not subsample, or use ELBO."
+            "sites into the subsampled plate, do not subsample, or train by ELBO; evaluate without "
+            "poutine.scale."
         )

@@ -131,8 +131,15 @@ def arviz_psis(log_weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(smoothed.values[0].copy()), torch.from_numpy(k.values)
 
 
+# Of a tail of five, arviz-stats 1.3 takes the smallest for its quartile, and gives up: k̂ is NaN.
+OF_FIVE = pytest.param(
+    25,
+    marks=pytest.mark.skipif(not _container.HAS_INFERENCE_DATA, reason="arviz 1.x fits no five"),
+)
+
+
 # Numbers of samples whose tail is a whole number, which arviz 0.23 and 1.x do not round apart.
-@pytest.mark.parametrize("samples", [25, 100, 400, 10_000])
+@pytest.mark.parametrize("samples", [OF_FIVE, 30, 100, 400, 10_000])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 5.0])
 def test_smoothed_weights_and_k_are_arvizs(samples: int, spread: float) -> None:
     weights = spread * torch.randn(samples, 30) - 100

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,23 @@ def test_a_log_weight_that_is_not_finite_names_datum_and_term(bias: float, term:
         pair.likelihood.decoder.bias.fill_(bias)
     with pyro.validation_enabled(False), pytest.raises(NonFiniteError, match=r"datum 0 .*log p\(x"):
         log_evidence(pair.model, pair.guide, pair.x, num_samples=5)
+
+
+def test_a_scale_on_some_sites_is_no_density_and_is_refused() -> None:
+    """An annealed KL by ``poutine.scale`` would come out as a log p(x) that is too large."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            with pyro.poutine.scale(scale=0.1):
+                z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1), pyro.poutine.scale(scale=0.1):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5))
+
+    with pytest.raises(PairError, match="expected every site scaled alike"):
+        log_evidence(model, guide, torch.zeros(3))
 
 
 def test_some_samples_of_no_weight_are_no_error() -> None:
