@@ -16,7 +16,8 @@ __all__ = ["posterior_moments"]
 def posterior_moments(
     guide: Program, x: Data, *, site: str = "z", batch_size: int = 1000
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of q(z|x), each [data, latent], in evaluation mode.
+    """Mean and variance of q(z|x), each [data, *event] (of a vector [data, latent]), in
+    evaluation mode.
 
     Of 1,000 draws where the posterior knows none in closed form, as a flow does not.
 

@@ -42,18 +42,21 @@ def bound_terms(
     *,
     num_samples: int = 1,
     analytic_kl: bool = True,
+    max_plate_nesting: int = 1,
     batch_size: int = 1000,
     seed: int = 0,
 ) -> BoundTerms:
     """The ELBO of each datum and its two terms (Fyffe, eq. 1), in evaluation mode.
 
-    Weights, modes and the global random state stay as they are.
+    Weights, modes and the global random state stay as they are. Scales (``poutine.scale``) are in
+    the terms, as they are in the objective.
 
     Args:
         model, guide: the pair, modules or functions of x.
         x: data, [data, *event].
         num_samples: samples z ~ q(z|x) a datum; more make the estimate less noisy, not tighter.
         analytic_kl: take the KL in closed form; ``False`` for pairs that have none.
+        max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
         batch_size: data at a time.
         seed: of the samples.
 
@@ -66,7 +69,7 @@ def bound_terms(
     >>> torch.allclose(terms.bound.mean(), pair.log_evidence(pair.x).mean(), atol=0.1)
     True
     """
-    elbo = ELBO(num_samples, analytic_kl=analytic_kl)
+    elbo = ELBO(num_samples, analytic_kl=analytic_kl, max_plate_nesting=max_plate_nesting)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in x.split(batch_size):

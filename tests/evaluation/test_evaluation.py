@@ -201,6 +201,35 @@ def test_the_terms_of_the_bound_are_those_of_the_linear_gaussian() -> None:
     torch.testing.assert_close(terms.bound, terms.reconstruction - terms.kl)
 
 
+def test_the_bound_of_a_pair_with_plates_in_plates_is_summed_over_the_inner_one() -> None:
+    """Three words a datum, each of its own latent with the exact posterior for its guide, beside a
+    latent of the datum that says nothing."""
+
+    def of_datum(x: Tensor) -> None:
+        pyro.sample("t", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            of_datum(x)
+            with pyro.plate("words", 3, dim=-2):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3, len(x)), 1.0))
+                pyro.sample("x", dist.Normal(z, 1.0), obs=x.T)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            of_datum(x)
+            with pyro.plate("words", 3, dim=-2):
+                pyro.sample("z", dist.Normal(x.T / 2, 0.5**0.5))
+
+    x = torch.arange(12.0).reshape(4, 3) / 4
+    exact = dist.Normal(0.0, 2**0.5).log_prob(x).sum(1)
+    options: dict[str, Any] = {"num_samples": 7, "analytic_kl": False}
+    terms = bound_terms(model, guide, x, max_plate_nesting=2, **options)
+    torch.testing.assert_close(terms.bound, exact)
+    with pytest.raises(PairError, match="max_plate_nesting"):
+        bound_terms(model, guide, x, **options)
+
+
 def test_with_a_sampled_kl_at_the_exact_posterior_the_bound_is_the_evidence() -> None:
     pair = exact_pair()
     terms = bound_terms(pair.model, pair.guide, pair.x, analytic_kl=False)
