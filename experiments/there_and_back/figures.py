@@ -86,7 +86,8 @@ def _scales(config: Config, root: Path) -> Drawn:
         "means_constant.png",
         partial(_means, flat),
         "After figure 10: posterior means of the test set, coloured by label, T = I under data "
-        "times λ.",
+        "times λ. Where they are one point, or a cloud of no size, latents say nothing: T is more "
+        "noise than the data have signal.",
     )
     one = {v: a for v, a in flat.items() if v.scale == 1}
     yield from _manifolds(one, "manifold_constant.png", "After figure 14, T = I")

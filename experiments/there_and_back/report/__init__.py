@@ -54,6 +54,12 @@ _PARTS: dict[str, Callable[[Config, Path], list[str]]] = {
 """By study: its part of the report."""
 
 
+def _seeds(config: Config) -> str:
+    if config.seeds == 1 or not {"scales", "start"} & set(config.studies):
+        return "0"
+    return f"0; 0–{config.seeds - 1} of BAGGINS at λ = 1 and of what training starts with"
+
+
 # -- what was done ---------------------------------------------------------------------------------
 
 
@@ -68,6 +74,7 @@ def _settings(config: Config, root: Path, command: str) -> str:
         "training": f"{config.epochs} epochs (the study of what training starts with: "
         f"{config.start_epochs}), batch {config.batch_size}, Adam {config.learning_rate:g}; the "
         "paper's: 200 and 400 epochs",
+        "seeds": _seeds(config),
         "time": f"training {training / 60:.1f} minutes, evaluation {evaluation / 60:.1f}, of all "
         f"{len(runs)} runs added up",
         **machines(runs),
