@@ -44,7 +44,8 @@ def _all(
         threshold = results[Method(config.guides[0], objective)]["threshold"]
         yield from _of_objective(objective, own, threshold)
     yield "gaps.png", _gaps(found), _GAPS
-    yield "rate_distortion.png", _plane(config, results), _PLANE
+    along = _ALONG if len(config.objectives) > 1 else ""
+    yield "rate_distortion.png", _plane(config, results), f"{_PLANE}{along}."
     first = config.objectives[0]
     for guide in config.guides:
         yield from _of_guide(Method(guide, first), found[Method(guide, first)])
@@ -104,10 +105,8 @@ def _gaps(found: Mapping[Method, Arrays]) -> Figure:
     )
 
 
-_PLANE = (
-    "After Alemi et al. (2018), figure 1: rate and distortion of each guide on the test images, a "
-    "line from the first objective to the second."
-)
+_PLANE = "After Alemi et al. (2018), figure 1: rate and distortion of each guide on the test images"
+_ALONG = ", a line from the first objective to the second"
 
 
 def _plane(config: Config, results: Mapping[Method, Mapping[str, Any]]) -> Figure:

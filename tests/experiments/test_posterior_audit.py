@@ -67,6 +67,8 @@ def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:
         "covered": {"joint": covered},
         "bound": -100.0 - share,
         "log_evidence": -99.0,
+        "held_out_amortisation_gap": 3.0,
+        "held_out_inference_gap": 4.0,
         "linter": [],
     }
 
@@ -82,7 +84,8 @@ def test_verdicts_are_those_of_the_numbers() -> None:
     assert "Calibrated: normal, ELBO; over-confident: constant, ELBO." in told
     assert "whose regions hold the truth in 71 % of the cases" in told
     assert "71 % against 90 %" in told or "71 % against 89 %" in told
-    assert "−0.25 nats of the other's" in told
+    assert "bound is 0.25 nats below the other's" in told
+    assert "the encoder has 75 % of normal, ELBO and 75 % of constant, ELBO" in told
     only = default_config(guides=("normal",), objectives=("ELBO",))
     assert "constant" not in verdicts(only, {Method("normal", "ELBO"): _result(0.5, 0.9, "x")})
 

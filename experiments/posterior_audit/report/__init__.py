@@ -10,7 +10,6 @@ from experiments.machine import machines
 from experiments.markdown import figure, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
-from experiments.posterior_audit.methods import PARTICLES
 from experiments.posterior_audit.report.evidence import agreement, comparison
 from experiments.posterior_audit.report.posteriors import calibration, gaps, latents, nuts
 from experiments.posterior_audit.report.verdicts import overview, verdicts, where
@@ -30,7 +29,7 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
     folders = {method: folder_of(root, method) for method in all_jobs(config)}
     found = {method: folder.result() for method, folder in folders.items()}
     arrays = {method: folder.arrays() for method, folder in folders.items()}
-    parts = [f"# Can the posterior be trusted? {config.data}", _QUESTION, "## Result"]
+    parts = [f"# Can the posterior be trusted? {config.data}", _question(config), "## Result"]
     parts += [overview(config, found), verdicts(config, found)]
     parts += ["## Where", where(found, arrays)]
     parts += ["## log p(x) in three ways", agreement(config, found, arrays)]
@@ -44,15 +43,23 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
     return "\n\n".join(parts) + "\n"
 
 
-_QUESTION = (
-    "A bound says how good a model is at the least; it does not say whether q(z|x) is the "
-    "posterior. Here guides of four families, each trained by the ELBO and by the importance-"
-    f"weighted bound of {PARTICLES} particles, are asked everything that this library can ask of a "
-    "guide: are its weights worth anything, where and why is it off, are its error bars right. "
-    "*Normal* learns means and variances, *constant* has one variance for all data and a prior "
-    "that floats (Fyffe, eq. 2 and 4), *full covariance* has correlated latents, *flow* two "
-    "inverse autoregressive flows that see the image. One seed."
-)
+def _question(config: Config) -> str:
+    families = [_FAMILIES[guide] for guide in config.guides]
+    return (
+        "A bound says how good a model is at the least; it does not say whether q(z|x) is the "
+        f"posterior. Here guides, trained by {' and by '.join(config.objectives)}, are asked "
+        "everything that this library can ask of one: are its weights worth anything, where and "
+        f"why is it off, are its error bars right. {'; '.join(families)}. One seed."
+    )
+
+
+_FAMILIES = {
+    "normal": "*Normal* learns means and variances",
+    "constant": "*constant* has one variance for all data and a prior that floats (Fyffe, eq. 2 "
+    "and 4)",
+    "full covariance": "*full covariance* has correlated latents",
+    "flow": "*flow* has two inverse autoregressive flows that see the image",
+}
 
 
 def _settings(config: Config, runs: list[Mapping[str, Any]], command: str) -> str:

@@ -74,7 +74,7 @@ def _trusted(result: Mapping[str, Any]) -> bool:
 
 def verdicts(config: Config, found: Found) -> str:
     """Whose posterior can be trusted, and what a constant variance does."""
-    told = [_weights(found), _error_bars(found)]
+    told = [_weights(found), _error_bars(found), _causes(found)]
     told += [_constant(found, objective) for objective in config.objectives if _both(config)]
     told += [_linter(found)]
     return "\n".join(f"- {each}" for each in told)
@@ -113,13 +113,25 @@ def _constant(found: Found, objective: str) -> str:
         f"**A constant variance** ({objective}): its 90 % regions hold the truth in {pairs[0]} of "
         f"the cases with learned variances, its 50 % regions in {pairs[1]}; {HAT} is too large for "
         f"{percent(own['share_above'])} of the images against {percent(other['share_above'])}. Its "
-        f"bound is {_less(own['bound'] - other['bound'])} nats of the other's, its log p(x) "
-        f"{_less(own['log_evidence'] - other['log_evidence'])}."
+        f"bound is {_beside(own['bound'] - other['bound'])} the other's, its log p(x) "
+        f"{_beside(own['log_evidence'] - other['log_evidence'])}."
     )
 
 
-def _less(difference: float) -> str:
-    return minus(f"{difference:+.2f}")
+def _beside(difference: float) -> str:
+    return f"{abs(difference):.2f} nats {'above' if difference > 0 else 'below'}"
+
+
+def _causes(found: Found) -> str:
+    """How much of the gap is the encoder's, of held-out data."""
+    shares = {
+        method.name: r["held_out_amortisation_gap"] / r["held_out_inference_gap"]
+        for method, r in found.items()
+    }
+    told = [f"{share:.0%} of {name}".replace("%", " %") for name, share in shares.items()]
+    return (
+        f"**Whose doing.** Of log p(x) − ELBO the encoder has {_listed(told)}; the family the rest."
+    )
 
 
 def _both(config: Config) -> bool:
