@@ -35,6 +35,7 @@ from pyro_vae.evaluation import (
     bound_terms,
     information,
     log_evidence,
+    quadrature_log_evidence,
 )
 
 __all__ = ["CHOSEN", "Audited", "audit"]
@@ -48,6 +49,7 @@ _WORST = 12  # images that are shown
 _IN_FILE, _DRAWS_IN_FILE = 32, 100  # of the arviz file
 _SHOWN = 1_000  # draws of a guide beside those of NUTS
 _NUTS_CHUNK = 200
+_ON_A_GRID = 2  # latents
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,15 @@ def _annealing(of: Audited) -> Found:
         "annealed_ess": found.ess.double().median().item(),
     }
     return numbers, {"ais": found.value, "ais_error": found.error}
+
+
+def _quadrature(of: Audited) -> Found:
+    """What the others are held against; of many latents there is none."""
+    if of.config.latent > _ON_A_GRID:
+        return {}, {}
+    found = quadrature_log_evidence(of.vae.model, of.few, cells=of.config.cells)
+    numbers = {"exact_change": found.error.max().item()}
+    return numbers, {"exact": found.value}
 
 
 def _sandwich(of: Audited) -> Found:
@@ -341,6 +352,7 @@ _AUDITS: dict[str, Callable[[Audited], Found]] = {
     "k\N{COMBINING CIRCUMFLEX ACCENT}": _weights,
     "importance sampling": _importance,
     "annealing": _annealing,
+    "quadrature": _quadrature,
     "bounds from both sides": _sandwich,
     "gaps and NUTS": _gaps,
     "calibration": _calibration,

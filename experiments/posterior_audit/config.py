@@ -27,6 +27,7 @@ class Config:
         few: images that are looked at closely: as many of the test set, and for the gaps as many
             of the training set.
         chains, temperatures: of annealed importance sampling.
+        cells: of the first grid of quadrature, a latent.
         simulated: images that the bounds from both sides are of.
         steps: of the search for the best q of each image.
         simulations, draws: of calibration.
@@ -50,6 +51,7 @@ class Config:
     few: int = 100
     chains: int = 16
     temperatures: int = 1_000
+    cells: int = 128
     simulated: int = 40
     steps: int = 500
     simulations: int = 1_000
@@ -71,6 +73,7 @@ _QUICK: dict[str, Any] = {
     "few": 6,
     "chains": 4,
     "temperatures": 10,
+    "cells": 24,
     "simulated": 4,
     "steps": 10,
     "simulations": 100,

@@ -30,6 +30,7 @@ from pyro_vae.evaluation.information import Estimate, Information, information
 from pyro_vae.evaluation.latents import posterior_moments
 from pyro_vae.evaluation.log_determinant import LogDeterminant, stochastic_log_determinant
 from pyro_vae.evaluation.optimal_decoder import OptimalDecoder
+from pyro_vae.evaluation.quadrature import QuadratureEvidence, quadrature_log_evidence
 from pyro_vae.evaluation.reconstruction import reconstruction_error
 from pyro_vae.evaluation.terms import BoundTerms, bound_terms
 
@@ -45,6 +46,7 @@ __all__ = [
     "LogDeterminant",
     "LogEvidence",
     "OptimalDecoder",
+    "QuadratureEvidence",
     "active_units",
     "annealed_log_evidence",
     "bidirectional_log_evidence",
@@ -63,6 +65,7 @@ __all__ = [
     "posterior_moments",
     "posterior_precision",
     "prior_guide",
+    "quadrature_log_evidence",
     "reconstruction_error",
     "sigmoidal_schedule",
     "stochastic_log_determinant",

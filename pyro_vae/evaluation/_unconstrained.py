@@ -33,6 +33,7 @@ __all__ = [
     "Program",
     "check_pair",
     "is_in_support",
+    "log_joint",
     "unconstrained",
 ]
 
@@ -155,6 +156,33 @@ class Density:
     def _per_datum(self, log_prob: Tensor) -> Tensor:
         """The sum over what else all sites have a plate of."""
         return log_prob.reshape(len(log_prob), -1, len(self.x)).sum(1)
+
+
+def log_joint(model: Program, x: Tensor, coordinates: Coordinates, u: Tensor) -> Tensor:
+    """log p(x, z) of a model alone as a density of u, [chains, data].
+
+    For models that :func:`check_pair` has passed with their own prior in the guide's place.
+    """
+    values = coordinates.split(u)
+    with _At(values), pyro.plate(PARTICLE_PLATE, len(u), dim=-1 - coordinates.data_dim):
+        trace = prune_subsample_sites(poutine.trace(model).get_trace(x))
+    trace.compute_log_prob()
+    observed = (trace.nodes[name] for name in trace.observation_nodes)
+    terms = [s["log_prob"] for s in observed if not s["infer"].get("_deterministic")]
+    terms += [_log_prior(trace.nodes[name], value) for name, value in values.items()]
+    return torch.stack([t.reshape(len(u), -1, len(x)).sum(1) for t in terms]).sum(0)
+
+
+def _log_prior(site: dict[str, Any], value: Tensor) -> Tensor:
+    """A latent site's log-density as one of unconstrained values."""
+    if site["mask"] is not None:
+        raise PairError(
+            f"site {site['name']!r}: expected a latent of every datum; got a masked one, whose "
+            "density has no integral. Leave out the mask, or the data."
+        )
+    transform = _to_support(site["name"], site["fn"])
+    volume = transform.log_abs_det_jacobian(value, site["value"])
+    return site["log_prob"] + sum_rightmost(volume, volume.dim() - len(site["fn"].batch_shape))
 
 
 def _gradient(log_prob: Tensor, u: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from experiments.posterior_audit.audits import _against
 from experiments.posterior_audit.config import default_config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
-from experiments.posterior_audit.report.evidence import _difference
+from experiments.posterior_audit.report.evidence import _difference, _furthest
 from experiments.posterior_audit.report.verdicts import verdicts
 from pyro_vae import IWAE, FloatingPrior
 from pyro_vae.diagnostics import check_model, load
@@ -51,13 +51,21 @@ def test_differences_are_told_where_there_are_any() -> None:
     arrays = {
         "ais": np.array([-1.0, -2.0, -3.0]),
         "psis": np.array([-1.1, -2.0, -9.0]),
+        "exact": np.array([-1.0, -2.0, -2.5]),
         "ais_error": np.array([0.03, 0.0, 0.1]),
         "psis_error": np.array([0.04, 0.0, 0.1]),
     }
     fine = np.array([True, True, False])
-    assert _difference(arrays, fine) == ["+0.050 ± 0.025", "100 %"]
-    assert _difference(arrays, ~fine) == ["+6.000 ± 0.141", "0.0 %"]
-    assert _difference(arrays, np.zeros(3, dtype=bool)) == ["–", "–"]
+    assert _difference(arrays, "ais", "psis", fine) == ["+0.050 ± 0.025", "100 %"]
+    assert _difference(arrays, "psis", "ais", ~fine) == ["−6.000 ± 0.141", "0.0 %"]
+    assert _difference(arrays, "psis", "exact", fine) == ["−0.050 ± 0.02", "100 %"]
+    assert _difference(arrays, "ais", "exact", ~fine) == ["−0.500 ± 0.100", "0.0 %"]
+    assert _difference(arrays, "ais", "psis", np.zeros(3, dtype=bool)) == ["–", "–"]
+
+
+def test_what_is_furthest_off_has_a_sign() -> None:
+    assert _furthest(np.array([0.2, -1.3, 0.9])) == "−1.30"
+    assert _furthest(np.array([])) == "–"
 
 
 def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:
@@ -107,6 +115,7 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert result["share_above"] == pytest.approx((arrays["k"] > result["threshold"]).mean())
         gap = result["held_out_amortisation_gap"] + result["held_out_approximation_gap"]
         assert gap == pytest.approx(result["held_out_inference_gap"], abs=1e-4)
+        assert np.isfinite(arrays["exact"]).all()
         assert load(folder.path / "posterior.nc").posterior["z"].shape == (1, 100, 32, 2)
         assert load(folder.path / "nuts.nc").posterior["z"].shape == (2, 8, 3, 2)
     text = page.read_text()

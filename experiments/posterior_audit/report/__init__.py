@@ -32,7 +32,7 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
     parts = [f"# Can the posterior be trusted? {config.data}", _question(config), "## Result"]
     parts += [overview(config, found), verdicts(config, found)]
     parts += ["## Where", where(found, arrays)]
-    parts += ["## log p(x) in three ways", agreement(config, found, arrays)]
+    parts += ["## log p(x) by several ways", agreement(config, found, arrays)]
     parts += ["## Encoder, family or data", gaps(config, found)]
     parts += ["## Against NUTS", nuts(config, found)]
     parts += ["## Calibration", calibration(config, found)]

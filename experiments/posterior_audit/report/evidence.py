@@ -1,4 +1,4 @@
-"""log p(x): what three estimators say of it, and which model has the most."""
+"""log p(x): what estimators say of it, and which model has the most."""
 
 from __future__ import annotations
 
@@ -20,57 +20,86 @@ OfMethod = Mapping[str, NDArray[Any]]
 Arrays = Mapping[Method, OfMethod]
 
 _ERRORS = 3.0  # of a difference that is told from none
+_ROUNDING = 1e-3  # nats
 
 
 def agreement(config: Config, found: Found, arrays: Arrays) -> str:
-    """Importance sampling, smoothed, annealed; and the bounds from both sides."""
-    head = ["method", "IS", "PSIS", "AIS", f"{HAT} fine: AIS − PSIS", "within"]
-    head += [f"{HAT} too large: AIS − PSIS", "within", "images", "upper − lower"]
-    rows = [_row(method, r, arrays[method]) for method, r in found.items()]
+    """Importance sampling, smoothed, annealed, exact; and the bounds from both sides."""
+    exact = all("exact" in own for own in arrays.values())
+    truth = "exact" if exact else "AIS"
+    head = ["method", "IS", "PSIS", "AIS", *(["exact"] if exact else [])]
+    head += [f"{HAT} fine: PSIS − {truth}", "within", "furthest"]
+    head += [f"{HAT} too large: PSIS − {truth}", "within", "images"]
+    head += [*(["AIS − exact", "within"] if exact else []), "upper − lower"]
+    rows = [_row(method, r, arrays[method], exact) for method, r in found.items()]
     about = (
         f"Mean log p(x) of the first {config.few} test images in nats, ± Monte-Carlo errors: "
         f"*IS*, importance sampling with {config.evidence_samples:,} draws an image; *PSIS*, other "
         f"{config.evidence_samples:,}, the largest weights smoothed; *AIS*, annealed importance "
         f"sampling, {config.chains} chains, {config.temperatures:,} temperatures, a stochastic "
-        f"lower bound. *AIS − PSIS*: the mean difference, of images whose {HAT} of "
-        f"{config.evidence_samples:,} draws is fine and of those whose it is not (*images*: how "
-        f"many); *within*: the share of images that differ by at most {_ERRORS:g} of their errors. "
+        f"lower bound{_of_exact(found) if exact else ''}. *PSIS − {truth}*: the mean difference, "
+        f"of images whose {HAT} of {config.evidence_samples:,} draws is fine and of those whose it "
+        "is not (*images*: how many); *within*: the share of images that differ by at most "
+        f"{_ERRORS:g} of their errors; *furthest*: the image that PSIS is furthest off at. A "
+        f"{HAT} that is fine speaks of the draws that there are: of mass that the guide never "
+        "draws from, such as a second mode, no weight can tell. "
         f"*Upper − lower*: bounds from both sides, of {config.simulated} images that the model "
-        "made, by the same chains: what AIS is below log p(x) by at the most, in the mean."
+        "made, by AIS's chains: what AIS is below log p(x) by at the most, in the mean."
     )
-    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 9)}"
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
 
 
-def _row(
-    method: Method, result: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> list[str]:
-    large = arrays["few_k"] > result["few_threshold"]
+def _of_exact(found: Found) -> str:
+    change = max(result["exact_change"] for result in found.values())
+    return (
+        "; *exact*, quadrature over the latents, which the last refinement of its grid changed by "
+        f"{number(change)} at the most"
+    )
+
+
+def _row(method: Method, result: Mapping[str, Any], of: OfMethod, exact: bool) -> list[str]:
+    large = of["few_k"] > result["few_threshold"]
+    truth = "exact" if exact else "ais"
     return [
         method.name,
-        *(_mean(arrays[each], arrays[f"{each}_error"]) for each in ("is", "psis", "ais")),
-        *_difference(arrays, ~large),
-        *_difference(arrays, large),
+        *(_mean(of[each], of[f"{each}_error"]) for each in ("is", "psis", "ais")),
+        *([_nats(of["exact"].mean())] if exact else []),
+        *_difference(of, "psis", truth, ~large),
+        _furthest((of["psis"] - of[truth])[~large]),
+        *_difference(of, "psis", truth, large),
         str(int(large.sum())),
-        minus(f"{result['sandwich']:.3f}") + f" ± {number(result['sandwich_error'])}",
+        *(_difference(of, "ais", "exact", large | ~large) if exact else []),
+        _nats(result["sandwich"]) + f" ± {number(result['sandwich_error'])}",
     ]
 
 
+def _nats(value: float) -> str:
+    return minus(f"{value:.3f}")
+
+
+def _furthest(differences: NDArray[Any]) -> str:
+    if not len(differences):
+        return "–"
+    return minus(f"{differences[np.abs(differences).argmax()]:+.2f}")
+
+
 def _mean(values: NDArray[Any], errors: NDArray[Any]) -> str:
-    return minus(f"{values.astype(float).mean():.3f}") + f" ± {number(_error(errors))}"
+    return _nats(values.astype(float).mean()) + f" ± {number(_error(errors))}"
 
 
 def _error(errors: NDArray[Any]) -> float:
     return float(np.linalg.norm(errors.astype(float))) / len(errors)
 
 
-def _difference(arrays: OfMethod, chosen: NDArray[Any]) -> list[str]:
-    """The mean of AIS − PSIS, and the share within some errors."""
+def _difference(of: OfMethod, one: str, other: str, chosen: NDArray[Any]) -> list[str]:
+    """The mean of one less the other, and the share within some errors; what is exact has none."""
     if not chosen.any():
         return ["–", "–"]
-    less = (arrays["ais"] - arrays["psis"])[chosen].astype(float)
-    error = np.hypot(arrays["ais_error"], arrays["psis_error"])[chosen]
-    # Of equal weights the error is none, and the difference that of rounding.
-    within = np.abs(less) <= _ERRORS * error + 1e-4
+    less = (of[one] - of[other])[chosen].astype(float)
+    none = np.zeros(len(chosen))
+    error = np.hypot(*(of.get(f"{each}_error", none) for each in (one, other)))[chosen]
+    # Of equal weights the error is none, and the difference that of rounding and of the grid.
+    within = np.abs(less) <= _ERRORS * error + _ROUNDING
     told = minus(f"{less.mean():+.3f}") + f" ± {number(_error(error))}"
     return [told, percent(float(within.mean()))]
 
