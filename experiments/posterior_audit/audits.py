@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from experiments.posterior_audit.config import Config
 from pyro_vae import VAE
 from pyro_vae.diagnostics import (
+    Container,
     amortisation_audit,
     check_model,
     expected_coverage,
@@ -277,12 +278,28 @@ def _information(of: Audited) -> Found:
 
 def _nuts(of: Audited, refined: nn.Module) -> Found:
     """Chains on chosen images, and the guide's draws and the best of its family's beside them."""
-    config = of.config
-    k = reliability(*of.pair, of.few, num_samples=config.weight_samples).k
+    k = reliability(*of.pair, of.few, num_samples=of.config.weight_samples).k
     chosen = k.argsort()[[0, len(k) // 2, -1]]
     x = of.few[chosen]
-    exact = copy.deepcopy(of.vae).double()
-    reference = nuts_reference(
+    reference = _reference(of, x)
+    save(reference, of.folder / "nuts.nc")
+    of_nuts = reference.posterior["z"].values  # [chain, draw, datum, latent]
+    of_nuts = of_nuts.reshape(-1, *of_nuts.shape[2:])
+    of_guide, of_refined = (_draws(of.vae.model, g, x) for g in (of.vae.guide, refined))
+    found = {
+        "k": k[chosen].tolist(),
+        **_of_chains(reference.sample_stats),
+        "guide": _against(of_guide, of_nuts),
+        "refined": _against(of_refined, of_nuts),
+    }
+    arrays = {"nuts_draws": of_nuts, "guide_draws": of_guide, "refined_draws": of_refined}
+    return {"nuts": {"image": chosen.tolist(), **found}}, arrays
+
+
+def _reference(of: Audited, x: Tensor) -> Container:
+    """In double precision, which trajectories of long steps need."""
+    exact, config = copy.deepcopy(of.vae).double(), of.config
+    return nuts_reference(
         exact.model,
         x.double(),
         guide=exact.guide,
@@ -291,24 +308,15 @@ def _nuts(of: Audited, refined: nn.Module) -> Found:
         num_chains=config.nuts_chains,
         seed=9,
     )
-    save(reference, of.folder / "nuts.nc")
-    of_nuts = reference.posterior["z"].values  # [chain, draw, datum, latent]
-    of_nuts = of_nuts.reshape(-1, *of_nuts.shape[2:])
-    of_guide, of_refined = (_draws(of.vae.model, g, x) for g in (of.vae.guide, refined))
-    stats = reference.sample_stats
-    numbers = {
-        "nuts": {
-            "image": chosen.tolist(),
-            "k": k[chosen].tolist(),
-            "r_hat": stats["r_hat_z"].values.max(-1).tolist(),
-            "ess": stats["ess_z"].values.min(-1).tolist(),
-            "divergences": stats["diverging"].values.sum((0, 1)).tolist(),
-            "guide": _against(of_guide, of_nuts),
-            "refined": _against(of_refined, of_nuts),
-        }
+
+
+def _of_chains(stats: Any) -> dict[str, list[float]]:
+    """Of each datum, in its worst dimension."""
+    return {
+        "r_hat": stats["r_hat_z"].values.max(-1).tolist(),
+        "ess": stats["ess_z"].values.min(-1).tolist(),
+        "divergences": stats["diverging"].values.sum((0, 1)).tolist(),
     }
-    arrays = {"nuts_draws": of_nuts, "guide_draws": of_guide, "refined_draws": of_refined}
-    return numbers, arrays
 
 
 def _draws(model: nn.Module, guide: nn.Module, x: Tensor) -> NDArray[Any]:
