@@ -15,7 +15,7 @@ from experiments.posterior_audit.audits import _against
 from experiments.posterior_audit.config import default_config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
-from experiments.posterior_audit.report.evidence import _difference, _furthest
+from experiments.posterior_audit.report.evidence import _difference, agreement
 from experiments.posterior_audit.report.verdicts import verdicts
 from pyro_vae import IWAE, FloatingPrior
 from pyro_vae.diagnostics import check_model, load
@@ -56,16 +56,27 @@ def test_differences_are_told_where_there_are_any() -> None:
         "psis_error": np.array([0.04, 0.0, 0.1]),
     }
     fine = np.array([True, True, False])
-    assert _difference(arrays, "ais", "psis", fine) == ["+0.050 ± 0.025", "100 %"]
-    assert _difference(arrays, "psis", "ais", ~fine) == ["−6.000 ± 0.141", "0.0 %"]
-    assert _difference(arrays, "psis", "exact", fine) == ["−0.050 ± 0.02", "100 %"]
-    assert _difference(arrays, "ais", "exact", ~fine) == ["−0.500 ± 0.100", "0.0 %"]
-    assert _difference(arrays, "ais", "psis", np.zeros(3, dtype=bool)) == ["–", "–"]
+    assert _difference(arrays, "ais", "psis", fine) == ["+0.050 ± 0.025", "100 %", "+0.10"]
+    assert _difference(arrays, "psis", "ais", ~fine) == ["−6.000 ± 0.141", "0.0 %", "−6.00"]
+    assert _difference(arrays, "psis", "exact", fine) == ["−0.050 ± 0.02", "100 %", "−0.10"]
+    assert _difference(arrays, "ais", "exact", ~fine) == ["−0.500 ± 0.100", "0.0 %", "−0.50"]
+    assert _difference(arrays, "ais", "psis", np.zeros(3, dtype=bool)) == ["–", "–", "–"]
 
 
-def test_what_is_furthest_off_has_a_sign() -> None:
-    assert _furthest(np.array([0.2, -1.3, 0.9])) == "−1.30"
-    assert _furthest(np.array([])) == "–"
+@pytest.mark.parametrize("exact", [True, False])
+def test_estimates_are_held_against_what_is_exact_or_annealed(exact: bool) -> None:
+    config, method = default_config(), Method("normal", "ELBO")
+    rng = np.random.default_rng(0)
+    of = {name: rng.normal(size=4) for name in ("is", "psis", "ais", *["exact"] * exact)}
+    of |= {f"{name}_error": np.full(4, 0.1) for name in ("is", "psis", "ais")}
+    of["few_k"] = np.array([0.1, 0.2, 0.9, 0.3])
+    result = {"few_threshold": 0.7, "sandwich": 0.1, "sandwich_error": 0.01, "exact_change": 1e-4}
+    told = agreement(config, {method: result}, {method: of})
+    assert ("PSIS − exact" in told) == ("AIS − exact" in told) == exact
+    assert ("PSIS − AIS" in told) == (not exact)
+    assert "| normal, ELBO | 3 |" in told
+    for block in told.split("\n\n")[1::2]:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
 
 
 def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:

@@ -21,32 +21,29 @@ Arrays = Mapping[Method, OfMethod]
 
 _ERRORS = 3.0  # of a difference that is told from none
 _ROUNDING = 1e-3  # nats
+_NAMES = {"is": "IS", "psis": "PSIS", "ais": "AIS", "exact": "exact"}
 
 
 def agreement(config: Config, found: Found, arrays: Arrays) -> str:
     """Importance sampling, smoothed, annealed, exact; and the bounds from both sides."""
-    exact = all("exact" in own for own in arrays.values())
-    truth = "exact" if exact else "AIS"
-    head = ["method", "IS", "PSIS", "AIS", *(["exact"] if exact else [])]
-    head += [f"{HAT} fine: PSIS − {truth}", "within", "furthest"]
-    head += [f"{HAT} too large: PSIS − {truth}", "within", "images"]
-    head += [*(["AIS − exact", "within"] if exact else []), "upper − lower"]
-    rows = [_row(method, r, arrays[method], exact) for method, r in found.items()]
+    truth = "exact" if all("exact" in own for own in arrays.values()) else "ais"
+    head = ["method", *(_NAMES[each] for each in _estimates(truth)), "upper − lower"]
+    rows = [_row(method, result, arrays[method], truth) for method, result in found.items()]
     about = (
         f"Mean log p(x) of the first {config.few} test images in nats, ± Monte-Carlo errors: "
         f"*IS*, importance sampling with {config.evidence_samples:,} draws an image; *PSIS*, other "
         f"{config.evidence_samples:,}, the largest weights smoothed; *AIS*, annealed importance "
         f"sampling, {config.chains} chains, {config.temperatures:,} temperatures, a stochastic "
-        f"lower bound{_of_exact(found) if exact else ''}. *PSIS − {truth}*: the mean difference, "
-        f"of images whose {HAT} of {config.evidence_samples:,} draws is fine and of those whose it "
-        "is not (*images*: how many); *within*: the share of images that differ by at most "
-        f"{_ERRORS:g} of their errors; *furthest*: the image that PSIS is furthest off at. A "
-        f"{HAT} that is fine speaks of the draws that there are: of mass that the guide never "
-        "draws from, such as a second mode, no weight can tell. "
+        f"lower bound{_of_exact(found) if truth == 'exact' else ''}. "
         f"*Upper − lower*: bounds from both sides, of {config.simulated} images that the model "
         "made, by AIS's chains: what AIS is below log p(x) by at the most, in the mean."
     )
-    return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
+    told = table(head, rows, "l" + "r" * (len(head) - 1))
+    return f"{about}\n\n{told}\n\n{_differences(config, found, arrays, truth)}"
+
+
+def _estimates(truth: str) -> list[str]:
+    return ["is", "psis", "ais", *(["exact"] if truth == "exact" else [])]
 
 
 def _of_exact(found: Found) -> str:
@@ -57,34 +54,47 @@ def _of_exact(found: Found) -> str:
     )
 
 
-def _row(method: Method, result: Mapping[str, Any], of: OfMethod, exact: bool) -> list[str]:
-    large = of["few_k"] > result["few_threshold"]
-    truth = "exact" if exact else "ais"
+def _row(method: Method, result: Mapping[str, Any], of: OfMethod, truth: str) -> list[str]:
     return [
         method.name,
-        *(_mean(of[each], of[f"{each}_error"]) for each in ("is", "psis", "ais")),
-        *([_nats(of["exact"].mean())] if exact else []),
-        *_difference(of, "psis", truth, ~large),
-        _furthest((of["psis"] - of[truth])[~large]),
-        *_difference(of, "psis", truth, large),
-        str(int(large.sum())),
-        *(_difference(of, "ais", "exact", large | ~large) if exact else []),
+        *(_mean(of, each) for each in _estimates(truth)),
         _nats(result["sandwich"]) + f" ± {number(result['sandwich_error'])}",
     ]
+
+
+def _differences(config: Config, found: Found, arrays: Arrays, truth: str) -> str:
+    """Where estimates are off, and whether their weights say so."""
+    annealed = [f"AIS − {_NAMES[truth]}", "within", "furthest"] if truth != "ais" else []
+    head = ["method", "images", f"{HAT} fine: PSIS − {_NAMES[truth]}", "within", "furthest"]
+    head += ["images", f"{HAT} too large: PSIS − {_NAMES[truth]}", "within", "furthest", *annealed]
+    rows = []
+    for method, of in arrays.items():
+        large = of["few_k"] > found[method]["few_threshold"]
+        cells = [cell for chosen in (~large, large) for cell in _of_psis(of, truth, chosen)]
+        if annealed:
+            cells += _difference(of, "ais", truth, large | ~large)
+        rows.append([method.name, *cells])
+    about = (
+        f"PSIS's images are those whose {HAT} of {config.evidence_samples:,} draws is fine, and "
+        "those whose it is not (*images*: how many). Mean differences in nats; *within*: the share "
+        f"of images that differ by at most {_ERRORS:g} of their errors; *furthest*: the image that "
+        f"differs most. A {HAT} that is fine speaks of the draws that there are: mass that the "
+        "guide does not draw from, such as a second mode, no weight can show."
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
+
+
+def _of_psis(of: OfMethod, truth: str, chosen: NDArray[Any]) -> list[str]:
+    return [str(int(chosen.sum())), *_difference(of, "psis", truth, chosen)]
 
 
 def _nats(value: float) -> str:
     return minus(f"{value:.3f}")
 
 
-def _furthest(differences: NDArray[Any]) -> str:
-    if not len(differences):
-        return "–"
-    return minus(f"{differences[np.abs(differences).argmax()]:+.2f}")
-
-
-def _mean(values: NDArray[Any], errors: NDArray[Any]) -> str:
-    return _nats(values.astype(float).mean()) + f" ± {number(_error(errors))}"
+def _mean(of: OfMethod, name: str) -> str:
+    mean = _nats(of[name].astype(float).mean())
+    return mean if name == "exact" else f"{mean} ± {number(_error(of[f'{name}_error']))}"
 
 
 def _error(errors: NDArray[Any]) -> float:
@@ -92,16 +102,18 @@ def _error(errors: NDArray[Any]) -> float:
 
 
 def _difference(of: OfMethod, one: str, other: str, chosen: NDArray[Any]) -> list[str]:
-    """The mean of one less the other, and the share within some errors; what is exact has none."""
+    """The mean of one less the other, the share within some errors, of which what is exact has
+    none, and the one that is furthest off."""
     if not chosen.any():
-        return ["–", "–"]
+        return ["–", "–", "–"]
     less = (of[one] - of[other])[chosen].astype(float)
     none = np.zeros(len(chosen))
     error = np.hypot(*(of.get(f"{each}_error", none) for each in (one, other)))[chosen]
     # Of equal weights the error is none, and the difference that of rounding and of the grid.
     within = np.abs(less) <= _ERRORS * error + _ROUNDING
     told = minus(f"{less.mean():+.3f}") + f" ± {number(_error(error))}"
-    return [told, percent(float(within.mean()))]
+    furthest = minus(f"{less[np.abs(less).argmax()]:+.2f}")
+    return [told, percent(float(within.mean())), furthest]
 
 
 def comparison(arrays: Arrays) -> str:
