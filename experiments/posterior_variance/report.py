@@ -64,7 +64,7 @@ def report(
 ) -> str:
     """The Markdown of ``report.md``."""
     parts = [
-        f"# Learned against constant posterior variance: {config.data}",
+        f"# Learned against constant posterior variance: {_subject(config)}",
         _question(config),
         "## Result",
         _table(config, results),
@@ -89,6 +89,10 @@ def _difference(
     results: Results, method: str, baseline: str = BASELINE, name: str = "bound"
 ) -> Estimate:
     return paired_difference(_values(results, method, name), _values(results, baseline, name))
+
+
+def _subject(config: Config) -> str:
+    return config.data if config.latent == 2 else f"{config.data}, {config.latent} latents"
 
 
 def _question(config: Config) -> str:
