@@ -15,7 +15,7 @@ from experiments.posterior_audit.audits import _against
 from experiments.posterior_audit.config import default_config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
-from experiments.posterior_audit.report.evidence import _difference, agreement
+from experiments.posterior_audit.report.evidence import _difference, agreement, unseen
 from experiments.posterior_audit.report.verdicts import verdicts
 from pyro_vae import IWAE, FloatingPrior
 from pyro_vae.diagnostics import check_model, load
@@ -75,6 +75,7 @@ def test_estimates_are_held_against_what_is_exact_or_annealed(exact: bool) -> No
     assert ("PSIS − exact" in told) == ("AIS − exact" in told) == exact
     assert ("PSIS − AIS" in told) == (not exact)
     assert "| normal, ELBO | 3 |" in told
+    assert ("of 3 cases" in str(unseen({method: result}, {method: of})).lower()) == exact
     for block in told.split("\n\n")[1::2]:
         assert len({line.count("|") for line in block.splitlines()}) == 1
 

@@ -10,7 +10,7 @@ from experiments.machine import machines
 from experiments.markdown import figure, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
-from experiments.posterior_audit.report.evidence import agreement, comparison
+from experiments.posterior_audit.report.evidence import agreement, comparison, unseen
 from experiments.posterior_audit.report.posteriors import calibration, gaps, latents, nuts
 from experiments.posterior_audit.report.verdicts import overview, verdicts, where
 
@@ -30,10 +30,11 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
     found = {method: folder.result() for method, folder in folders.items()}
     arrays = {method: folder.arrays() for method, folder in folders.items()}
     parts = [f"# Can the posterior be trusted? {config.data}", _question(config), "## Result"]
-    parts += [overview(config, found), verdicts(config, found)]
+    told = unseen(found, arrays)
+    parts += [overview(config, found), verdicts(config, found) + (f"\n- {told}" if told else "")]
     parts += ["## Where", where(found, arrays)]
     parts += ["## log p(x) by several ways", agreement(config, found, arrays)]
-    parts += ["## Encoder, family or data", gaps(config, found)]
+    parts += ["## Encoder, family or data", gaps(config, found, arrays)]
     parts += ["## Against NUTS", nuts(config, found)]
     parts += ["## Calibration", calibration(config, found)]
     parts += ["## What the latents carry", latents(found)]

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from experiments.markdown import minus, number, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.methods import Method
-from experiments.posterior_audit.report.verdicts import HAT, Found, percent
+from experiments.posterior_audit.report.verdicts import HAT, Arrays, Found, percent
 from pyro_vae.diagnostics import compare
 
-__all__ = ["agreement", "comparison"]
+__all__ = ["agreement", "comparison", "unseen"]
 
 OfMethod = Mapping[str, NDArray[Any]]
-Arrays = Mapping[Method, OfMethod]
 
 _ERRORS = 3.0  # of a difference that is told from none
 _ROUNDING = 1e-3  # nats
+_FAR = 1.0  # nats
 _NAMES = {"is": "IS", "psis": "PSIS", "ais": "AIS", "exact": "exact"}
 
 
@@ -82,6 +82,25 @@ def _differences(config: Config, found: Found, arrays: Arrays, truth: str) -> st
         "guide does not draw from, such as a second mode, no weight can show."
     )
     return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
+
+
+def unseen(found: Found, arrays: Arrays) -> str | None:
+    """What estimates from the guide's draws do not see, where the truth is known."""
+    if not all("exact" in own for own in arrays.values()):
+        return None
+    fine = far = far_annealed = images = 0
+    for method, of in arrays.items():
+        small = of["few_k"] <= found[method]["few_threshold"]
+        fine += int(small.sum())
+        far += int((of["exact"] - of["psis"] > _FAR)[small].sum())
+        far_annealed += int((of["exact"] - of["ais"] > _FAR).sum())
+        images += len(small)
+    return (
+        f"**What no weight shows.** Of {fine} cases, an image and a guide, with a {HAT} that is "
+        f"fine, log p(x) is more than {_FAR:g} nat above its estimate by smoothed weights in "
+        f"{far}; of all {images} it is as far above annealing from the guide in {far_annealed}: "
+        "the posterior is, wholly or in part, where the guide does not draw."
+    )
 
 
 def _of_psis(of: OfMethod, truth: str, chosen: NDArray[Any]) -> list[str]:

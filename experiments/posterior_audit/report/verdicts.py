@@ -12,7 +12,7 @@ from experiments.markdown import minus, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.methods import BASELINE, CONSTANT, Method
 
-__all__ = ["HAT", "Found", "overview", "percent", "verdicts", "where"]
+__all__ = ["HAT", "Arrays", "Found", "overview", "percent", "verdicts", "where"]
 
 HAT = "k\N{COMBINING CIRCUMFLEX ACCENT}"
 
@@ -130,7 +130,8 @@ def _causes(found: Found) -> str:
     }
     told = [f"{share:.0%} of {name}".replace("%", " %") for name, share in shares.items()]
     return (
-        f"**Whose doing.** Of log p(x) − ELBO the encoder has {_listed(told)}; the family the rest."
+        "**Whose doing.** Of log p(x) − ELBO, as far as it is found from the encoder's q, the "
+        f"encoder has {_listed(told)}; the family the rest."
     )
 
 
