@@ -36,7 +36,8 @@ def agreement(config: Config, found: Found, arrays: Arrays) -> str:
         f"sampling, {config.chains} chains, {config.temperatures:,} temperatures, a stochastic "
         f"lower bound{_of_exact(found) if truth == 'exact' else ''}. "
         f"*Upper − lower*: bounds from both sides, of {config.simulated} images that the model "
-        "made, by AIS's chains: what AIS is below log p(x) by at the most, in the mean."
+        "made, by AIS's chains: what AIS is below log p(x) by at the most, in the mean, for such "
+        "images; real ones may be harder."
     )
     told = table(head, rows, "l" + "r" * (len(head) - 1))
     return f"{about}\n\n{told}\n\n{_differences(config, found, arrays, truth)}"
