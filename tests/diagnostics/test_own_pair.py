@@ -70,6 +70,7 @@ from pyro_vae.evaluation import (
     posterior_moments,
     posterior_precision,
     prior_guide,
+    quadrature_log_evidence,
     reconstruction_error,
 )
 
@@ -495,6 +496,17 @@ def test_every_estimate_of_the_evidence_agrees_with_the_exact_one(pair: OwnPair)
         weights = log_weights(*pair.functions, x, 100)
         k = pareto_k(weights)
     torch.testing.assert_close(reliability(*pair.functions, x, num_samples=100).k, k)
+
+
+@covers(quadrature_log_evidence)
+def test_quadrature_is_exact(pair: OwnPair) -> None:
+    """Of three latents, one of them positive, in single precision."""
+    x = pair.x[:2]
+    of_modules, of_functions = (
+        quadrature_log_evidence(model, x, cells=24) for model, _ in pair.forms.values()
+    )
+    torch.testing.assert_close(of_functions.value, pair.exact(x)[0], atol=2e-3, rtol=0)
+    assert torch.equal(of_modules.value, of_functions.value)
 
 
 @covers(bidirectional_log_evidence)

@@ -46,6 +46,7 @@ from pyro_vae.evaluation import (
     optimal_prior,
     posterior_moments,
     posterior_precision,
+    quadrature_log_evidence,
     reconstruction_error,
 )
 from pyro_vae.testing import LinearGaussian, linear_gaussian
@@ -341,6 +342,7 @@ EVALUATIONS: dict[str, Callable[[VAE, Tensor], object]] = {
     "bidirectional_log_evidence": lambda vae, x: bidirectional_log_evidence(
         vae.model, vae.guide, x, num_chains=2, num_temperatures=2
     ),
+    "quadrature_log_evidence": lambda vae, x: quadrature_log_evidence(vae.model, x[:2], cells=8),
     "information": lambda vae, x: information(vae.model, vae.guide, x),
     "active_units": lambda vae, x: active_units(vae.guide, x),
     "reconstruction_error": lambda vae, x: reconstruction_error(vae.model, vae.guide, x),
