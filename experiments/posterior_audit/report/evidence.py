@@ -99,9 +99,12 @@ def unseen(found: Found, arrays: Arrays) -> str | None:
     return (
         f"**What no weight shows.** Of {fine} cases, an image and a guide, with a {HAT} that is "
         f"fine, log p(x) is more than {_FAR:g} nat above its estimate by smoothed weights in "
-        f"{far}; of all {images} it is as far above annealing from the guide in {far_annealed}: "
-        "the posterior is, wholly or in part, where the guide does not draw."
+        f"{far or 'none'}; of all {images} it is as far above annealing from the guide in "
+        f"{far_annealed or 'none'}{_ELSEWHERE if far or far_annealed else ''}."
     )
+
+
+_ELSEWHERE = ": the posterior is, wholly or in part, where the guide does not draw"
 
 
 def _of_psis(of: OfMethod, truth: str, chosen: NDArray[Any]) -> list[str]:
