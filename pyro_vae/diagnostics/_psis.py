@@ -26,7 +26,7 @@ _NOTHING = 1e-300
 _AT_ONCE = 2**21
 
 
-def threshold(num_samples: int) -> float:
+def threshold_of(num_samples: int) -> float:
     """min(1 − 1/log₁₀ S, 0.7): the k̂ below which S samples are enough (section 3.2.4)."""
     return min(1 - 1 / math.log10(num_samples), 0.7)
 

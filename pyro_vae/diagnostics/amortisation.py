@@ -15,8 +15,8 @@ from tqdm import tqdm
 from pyro_vae._errors import NonFiniteError, PairError, ShapeError
 from pyro_vae._modes import evaluation_mode, forked_rng, own_param_store
 from pyro_vae._shapes import Data, PerDatum
-from pyro_vae.diagnostics import _psis
 from pyro_vae.diagnostics._programs import Program, as_module, check_counts
+from pyro_vae.diagnostics._psis import LEAST_SAMPLES, smooth, threshold_of
 from pyro_vae.diagnostics._refine import PerDatumGuide, RefinedGuide, Search, guide_sites, refined
 from pyro_vae.diagnostics._richer import RicherGuide, richer
 from pyro_vae.evaluation import LogEvidence, log_weights
@@ -173,7 +173,7 @@ class AmortisationAudit:
                 f"The search was not over: its last third gained {self.rising.mean():.3f} nats a "
                 "datum. Give it more steps: the encoder's share is larger than this."
             )
-        threshold = _psis.threshold(self.num_samples)
+        threshold = threshold_of(self.num_samples)
         if self.k is not None and bool((self.k > threshold).any()):
             found.append(
                 f"log p(x) may be larger for {(self.k > threshold).double().mean():.1%} of the "
@@ -382,7 +382,7 @@ class _Evidence:
     @classmethod
     def of(cls, log_weight: Tensor) -> tuple[_Evidence, Tensor]:
         """The evidence by smoothed importance weights (delta method), and their k̂."""
-        smoothed, k = _psis.smooth(log_weight)
+        smoothed, k = smooth(log_weight)
         value = smoothed.logsumexp(0) - math.log(len(smoothed))
         return cls(value, (smoothed - value).exp(), torch.zeros_like(value)), k
 
@@ -438,7 +438,7 @@ def _check_settings(
     check_counts(_WHERE, steps=steps, max_plate_nesting=max_plate_nesting)
     if not len(x):
         raise ValueError("x: expected one datum or more; got none.")
-    if num_samples < _psis.LEAST_SAMPLES:
-        raise ValueError(f"num_samples: expected ≥ {_psis.LEAST_SAMPLES}; got {num_samples}.")
+    if num_samples < LEAST_SAMPLES:
+        raise ValueError(f"num_samples: expected ≥ {LEAST_SAMPLES}; got {num_samples}.")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate: expected a positive, finite number; got {learning_rate}.")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pyro_vae._errors import NonFiniteError, PairError, ShapeError
 from pyro_vae._modes import forked_rng
 from pyro_vae._shapes import Data, PerDatum, PerParticle
-from pyro_vae.diagnostics import _psis
 from pyro_vae.diagnostics._programs import Program, as_module
+from pyro_vae.diagnostics._psis import LEAST_SAMPLES, LEAST_TAIL, smooth, threshold_of
 from pyro_vae.evaluation import log_weights
 
 __all__ = ["Reliability", "pareto_k", "reliability"]
@@ -45,7 +45,7 @@ class Reliability:
     @property
     def threshold(self) -> float:
         """The k̂ above which S samples are not enough: min(1 − 1/log₁₀ S, 0.7)."""
-        return _psis.threshold(self.num_samples)
+        return threshold_of(self.num_samples)
 
     @property
     def share_above(self) -> float:
@@ -205,7 +205,7 @@ def pareto_k(log_weights: PerParticle) -> PerDatum:
     _check_samples(len(log_weights))
     _check_finite(log_weights)
     size = max(1, _WEIGHTS // len(log_weights))
-    parts = [_psis.smooth(part)[1] for part in log_weights.split(size, dim=1)]
+    parts = [smooth(part)[1] for part in log_weights.split(size, dim=1)]
     return torch.cat(parts).to(log_weights.dtype)
 
 
@@ -225,7 +225,7 @@ def _weights(
 
 def _measures(log_weight: Tensor) -> tuple[Tensor, ...]:
     """k̂, log p(x) smoothed and raw, its error and the effective number of samples, [data] each."""
-    smoothed, k = _psis.smooth(log_weight)
+    smoothed, k = smooth(log_weight)
     count = len(log_weight)
     value, raw = (_log_mean(each) for each in (smoothed, log_weight.double()))
     relative = (smoothed - value).exp()  # weights over their mean
@@ -239,10 +239,10 @@ def _log_mean(log_weight: Tensor) -> Tensor:
 
 
 def _check_samples(num_samples: int) -> None:
-    if num_samples < _psis.LEAST_SAMPLES:
+    if num_samples < LEAST_SAMPLES:
         raise ValueError(
-            f"num_samples: expected ≥ {_psis.LEAST_SAMPLES}, of which a fifth is a tail of "
-            f"{_psis.LEAST_TAIL}; got {num_samples}. Take 1000."
+            f"num_samples: expected ≥ {LEAST_SAMPLES}, of which a fifth is a tail of "
+            f"{LEAST_TAIL}; got {num_samples}. Take 1000."
         )
 
 

@@ -70,7 +70,8 @@ def quadrature_log_evidence(
     The grid has ``cells`` a coordinate and twice the width of the range of 1,000 draws of the
     prior: ±6.5 deviations of a normal. It is widened where a posterior goes on at its edge. Then
     all cells of midpoints z_c within 30 nats of the highest are halved in each coordinate, as often
-    as it takes until two refinements in a row change log p(x) by no more than ``tolerance``. A mode
+    as it takes until two refinements in a row change log p(x) by no more than ``tolerance``, or two
+    million evaluations are made: ``error`` then is above it. A mode
     narrower than about an eighth of the first cells may fall between their midpoints: raise
     ``cells`` and see whether the values stay. Latents of any continuous support are taken in
     unconstrained coordinates.

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from pyro_vae.figures import images
 from pyro_vae.figures._checks import Array, not_empty, shaped
+from pyro_vae.figures.images import reconstructions as beside_originals
 from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TICK, method_colours, plain, signed
 
 
@@ -89,7 +89,7 @@ def worst_images(
         name: shaped(each, originals.shape, f"{where}: reconstructions[{name!r}]", advice)[order]
         for name, each in reconstructions.items()
     }
-    figure = images.reconstructions(originals[order], ordered, value_range=value_range)
+    figure = beside_originals(originals[order], ordered, value_range=value_range)
     (axes,) = figure.axes
     centres = (np.arange(len(k)) + 0.5) * originals.shape[-1] - 0.5
     axes.set_xticks(centres, [_number(each) for each in k[order]], fontsize=TICK)

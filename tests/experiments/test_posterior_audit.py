@@ -16,6 +16,7 @@ from experiments.posterior_audit.config import default_config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
 from experiments.posterior_audit.report.evidence import _difference, agreement, unseen
+from experiments.posterior_audit.report.posteriors import _elsewhere
 from experiments.posterior_audit.report.verdicts import verdicts
 from pyro_vae import IWAE, FloatingPrior
 from pyro_vae.diagnostics import check_model, load
@@ -78,6 +79,11 @@ def test_estimates_are_held_against_what_is_exact_or_annealed(exact: bool) -> No
     assert ("of 3 cases" in str(unseen({method: result}, {method: of})).lower()) == exact
     for block in told.split("\n\n")[1::2]:
         assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_what_lies_elsewhere_is_what_bound_and_gap_leave_of_the_exact() -> None:
+    of = {"bound_of_each": np.array([-4.0, -3.0, -9.0]), "exact": np.array([-1.0, -2.0])}
+    assert _elsewhere({**of, "held_out_inference_gap": np.array([1.0, 1.0])}) == "1.000"
 
 
 def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:
