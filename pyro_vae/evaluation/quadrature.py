@@ -76,8 +76,8 @@ def quadrature_log_evidence(
     ``cells`` and see whether the values stay. Latents of any continuous support are taken in
     unconstrained coordinates.
 
-    In evaluation mode, a datum at a time, in passes of bounded memory. Of a network with two
-    latents it takes some 20,000 evaluations a datum.
+    In evaluation mode, a datum at a time, in passes of bounded memory. With two latents it takes
+    tens of thousands of evaluations a datum, of a network with kinks up to a million.
 
     Args:
         model: any Pyro program, called as ``model(x)``, every site in a plate over the data.
