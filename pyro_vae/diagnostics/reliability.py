@@ -20,6 +20,13 @@ __all__ = ["Reliability", "pareto_k", "reliability"]
 
 # Weights that are smoothed at once (8 MB a copy), and data whose weights are drawn at once.
 _WEIGHTS, _DATA = 1_000_000, 4_000
+_NEARLY_ALL = 0.95  # samples that are effective: then weights hardly vary, whatever their tail
+_TRUST = "Every log p(x), and its error, can be trusted as far as weights can tell."
+_DISTRUST = (
+    "Trust neither log p(x) nor its error where k̂ is above. Up to 0.7 more samples help, about "
+    "10^(1/(1 − k̂)) a datum; beyond, the guide is too narrow there or misses a part of the "
+    "posterior: widen it."
+)
 
 
 @dataclass(frozen=True)
@@ -81,12 +88,14 @@ class Reliability:
         )
 
     def _verdict(self) -> str:
-        if self.share_above == 0:
-            return "Every log p(x), and its error, can be trusted as far as weights can tell."
+        above = self.k > self.threshold
+        calm = above & (self.ess >= _NEARLY_ALL * self.num_samples)
+        verdict = _TRUST if bool(above.equal(calm)) else _DISTRUST
+        if not bool(calm.any()):
+            return verdict
         return (
-            "Trust neither log p(x) nor its error where k̂ is above. Up to 0.7 more samples help, "
-            "about 10^(1/(1 − k̂)) a datum; beyond, the guide is too narrow there or misses a part "
-            "of the posterior: widen it."
+            f"{verdict} No alarm for {int(calm.sum())} of those above: {_NEARLY_ALL:.0%} of their "
+            "samples or more are effective."
         )
 
 
@@ -116,7 +125,8 @@ def reliability(
     (``pyro.infer.importance.psis_diagnostic`` has one k̂ for the whole batch, which grows with the
     batch.) A small k̂ is no proof: weights say nothing of a mode that no sample has met. Where
     latents are discrete and take a few values, weights are a few values too, and have no tail to
-    speak of: look at ``ess``.
+    speak of: look at ``ess``. Where nearly all samples are effective, a large k̂ is no alarm: it is
+    the shape of the weights' tail, and not its size.
 
     In evaluation mode (a module that a plain function merely calls is not seen: call ``.eval()`` on
     it yourself), in passes of bounded memory. Weights, modes and the global random state stay as

@@ -419,6 +419,38 @@ def test_the_verdict_says_which_estimates_not_to_trust() -> None:
     assert "Every log p(x), and its error, can be trusted" in str(good)
 
 
+def test_a_large_k_of_weights_that_hardly_vary_is_no_alarm() -> None:
+    def verdict(k: list[float], ess: list[float]) -> str:
+        some = torch.zeros(len(k))
+        return Reliability(torch.tensor(k), some, some, some, torch.tensor(ess), 1000).summary()
+
+    calm = verdict([0.9, 0.1], [990.0, 400.0])
+    assert "1 above 0.67 (50.0%)" in calm
+    assert "as far as weights can tell. No alarm for 1 of those above: 95% of" in calm
+    mixed = verdict([0.9, 0.8, 0.1], [990.0, 940.0, 400.0])
+    assert "Trust neither" in mixed
+    assert "No alarm for 1 of those above" in mixed
+    assert "No alarm" not in verdict([0.9, 0.1], [940.0, 990.0])
+    assert "No alarm" not in verdict([0.1, 0.1], [990.0, 990.0])
+
+
+def test_a_guide_that_is_nearly_exact_raises_no_alarm() -> None:
+    """Weights 1 + 0.01 exp(0.4 n²), n standard normal: k = 0.8, and a tail of next to nothing."""
+
+    def tilted(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+            pyro.factor("tilt", (0.01 * (0.8 * (z - x / 2) ** 2).exp()).log1p())
+
+    found = reliability(tilted, guide_of_scale(1.0), torch.zeros(200))
+    assert found.share_above > 0.5
+    truth = exact(torch.zeros(200)) + math.log1p(0.01 * 0.2**-0.5)
+    assert (found.log_evidence - truth).abs().max() < 0.01
+    assert "No alarm for" in str(found)
+    assert "Trust neither" not in str(found)
+
+
 @pytest.mark.slow
 def test_ten_thousand_data_take_seconds() -> None:
     """Half a second of one core; the goal is less than a minute."""
