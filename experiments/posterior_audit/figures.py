@@ -57,7 +57,8 @@ def _all(
 
 
 def _of_objective(objective: str, own: Mapping[str, Arrays], threshold: float) -> Drawn:
-    trained, name = f"guides trained by the {objective}", slug(objective)
+    article = "the " if objective == "ELBO" else ""
+    trained, name = f"guides trained by {article}{objective}", slug(objective)
     k = {guide: arrays["k"] for guide, arrays in own.items()}
     yield (
         f"k_{name}.png",

@@ -16,7 +16,7 @@ from experiments.posterior_audit.config import default_config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import GUIDES, OBJECTIVES, Method, build
 from experiments.posterior_audit.report.evidence import _difference, agreement, unseen
-from experiments.posterior_audit.report.posteriors import _elsewhere
+from experiments.posterior_audit.report.posteriors import _apart, _elsewhere
 from experiments.posterior_audit.report.verdicts import verdicts
 from pyro_vae import IWAE, FloatingPrior
 from pyro_vae.diagnostics import check_model, load
@@ -84,6 +84,13 @@ def test_estimates_are_held_against_what_is_exact_or_annealed(exact: bool) -> No
 def test_what_lies_elsewhere_is_what_bound_and_gap_leave_of_the_exact() -> None:
     of = {"bound_of_each": np.array([-4.0, -3.0, -9.0]), "exact": np.array([-1.0, -2.0])}
     assert _elsewhere({**of, "held_out_inference_gap": np.array([1.0, 1.0])}) == "1.000"
+
+
+def test_chains_that_stayed_apart_are_told() -> None:
+    methods = [Method("normal", "ELBO"), Method("flow", "ELBO")]
+    well, ill = ({"nuts": {"r_hat": [1.0, 1.01, last]}} for last in (1.04, 2.5))
+    assert _apart(dict.fromkeys(methods, well)) == ""
+    assert "In 1 of 6 rows" in _apart(dict(zip(methods, (well, ill), strict=True)))
 
 
 def _result(share: float, at_90: float, covered: str) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from experiments.posterior_audit.report.verdicts import HAT, Arrays, Found
 
 __all__ = ["calibration", "gaps", "latents", "nuts"]
 
+_R_HAT = "R\N{COMBINING CIRCUMFLEX ACCENT}"
+_APART = 1.05  # the R̂ above which chains are not of one distribution
+
 
 def gaps(config: Config, found: Found, arrays: Arrays) -> str:
     """The parts of log p(x) − ELBO, of held-out and of training data."""
@@ -67,7 +70,7 @@ def _cause(result: Mapping[str, Any]) -> str:
 
 def nuts(config: Config, found: Found) -> str:
     """The guide and the best of its family beside chains."""
-    head = ["method", HAT, "largest R\N{COMBINING CIRCUMFLEX ACCENT}", "least ess"]
+    head = ["method", HAT, f"largest {_R_HAT}", "least ess"]
     head += ["guide: mean off", "width", "best of its family: mean off", "width"]
     rows = [
         [
@@ -90,9 +93,20 @@ def nuts(config: Config, found: Found) -> str:
         f"of {config.weight_samples:,} draws. {config.nuts_chains} chains of {config.nuts_draws} "
         "draws each, in double precision. *Mean off*: from NUTS's mean, in NUTS's standard "
         "deviations, in the worst dimension. *Width*: that of q over that of NUTS, a latent, by "
-        f"the determinants of their covariances. {diverging} draws diverged."
+        f"the determinants of their covariances. {diverging} draws diverged.{_apart(found)}"
     )
     return f"{about}\n\n{table(head, rows, 'l' + 'r' * 7)}"
+
+
+def _apart(found: Found) -> str:
+    r_hat = [value for r in found.values() for value in r["nuts"]["r_hat"]]
+    apart = sum(value > _APART for value in r_hat)
+    if not apart:
+        return ""
+    return (
+        f" In {apart} of {len(r_hat)} rows {_R_HAT} is above {_APART}: each chain stayed in modes "
+        "of its own, and what these rows say of guides is worth nothing."
+    )
 
 
 def calibration(config: Config, found: Found) -> str:
