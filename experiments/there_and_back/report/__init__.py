@@ -39,8 +39,10 @@ _QUESTION = (
     "Fyffe (*There and Back Again: Unraveling the Variational Auto-Encoder*) derives what a VAE's "
     "prior, decoder and posterior are at its optimum, and from that two ways to do without learned "
     "variances. Here each equation is held against trained networks, and each way against the "
-    "others. What the variances of posteriors cost, learned and constant, is on a page of its own: "
-    "`python -m experiments posterior_variance`."
+    "others. The paper's figures 6, 8–11, 14 and 15 are this experiment's. Figures 2–5, 12 and 13, "
+    "what learned and constant variances of posteriors cost, are of `python -m experiments "
+    "posterior_variance` (figure 4 with 100 latents: `--latent 100`); the faces, figures 7, 16 and "
+    "17, of `python -m experiments faces`."
 )
 
 
