@@ -110,7 +110,8 @@ class AmortisationAudit:
     rising: PerDatum
     """What the last third of the search still gained, [data], in nats: near zero if it is over."""
     k: PerDatum | None
-    """Pareto k̂ of the weights that log p(x) comes from; ``None`` where it was given."""
+    """Pareto k̂ of the weights that log p(x) comes from, of the richer family; ``None`` where it was
+    given. A large one is no alarm where ``richer_gap`` is 0.01 nats or less: they hardly vary."""
     refined: RefinedGuide
     """A guide for these data: the best q of the family."""
     richer: RicherGuide
