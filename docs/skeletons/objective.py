@@ -12,7 +12,7 @@ from pyro_vae.objectives import Particles
 
 
 class RenyiBound(Objective):
-    """The variational Rényi bound of order α in [0, 1) (Li and Turner, 2016, eq. 4 and 7):
+    """The variational Rényi bound of order α in [0, 1) (Li and Turner, 2016, eq. 4 and 5):
 
     (1 / (1 − α)) · log (1/K) Σ_k (p(x, z_k) / q(z_k|x))^(1 − α)
 

@@ -73,10 +73,10 @@ def _fit(excess: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _generalised_pareto(excess: Tensor) -> tuple[Tensor, Tensor]:
-    """Shape and scale of each row: Zhang and Stephens (2009), section 3.
+    """Shape and scale of each row: after Zhang and Stephens (2009).
 
     The posterior mean of θ = −k/σ on a grid, at the profile likelihood; then k is drawn towards ½
-    with the weight of ten observations (Vehtari et al., 2024, appendix C).
+    with the weight of ten observations (Vehtari et al., 2024).
     """
     size = excess.shape[1]
     points = _grid_size(size)

@@ -96,7 +96,7 @@ def expected_coverage(
 
     For each latent dimension (and quantity) C is the central interval, from the (1 − c)/2 quantile
     of q to the (1 + c)/2 one. For ``"joint"`` it is the region of highest density of all latents
-    together (Hermans et al., 2021): z* is in it where a share of draws below c has a higher
+    together (Hermans et al., 2022): z* is in it where a share of draws below c has a higher
     log q(z|x). Below nominal, q is over-confident: its error bars are too short to be believed.
 
     The posterior has nominal coverage, but so has the prior: a guide that ignores the data is not
@@ -117,8 +117,8 @@ def expected_coverage(
             in (0, 1). Others as there.
 
     Source:
-        Hermans, Delaunoy, Rozet, Wehenkel, Begy and Louppe, "A Trust Crisis In Simulation-Based
-        Inference? Your Posterior Approximations Can Be Unfaithful" (2021).
+        Hermans, Delaunoy, Rozet, Wehenkel, Begy and Louppe, "A Crisis In Simulation-Based
+        Inference? Beware, Your Posterior Approximations Can Be Unfaithful" (2022).
 
     Of a normal posterior, a guide with its mean and s times its deviation covers with
     2Φ(s Φ⁻¹((1 + c)/2)) − 1, for s = ½ and c = 0.9 with 0.59:

@@ -84,8 +84,9 @@ def variance_gap(precision: Matrices, variance: Tensor) -> PerDatum:
 def variance_gap_expanded(precision: Matrices, variance: Tensor) -> PerDatum:
     """:func:`variance_gap` to second order (Fyffe, eq. 21), [data], in nats: ¼ tr[(ΛΣ − I)²].
 
-    Arguments as there. The terms left out are of the third order in ΛΣ − I, whose eigenvalues must
-    be well below 1 for it to mean anything.
+    What eq. 18 expands to; it is printed there as ¼ tr²(ΛΣ − I). Arguments as above. The terms left
+    out are of the third order in ΛΣ − I, whose eigenvalues must be well below 1 for it to mean
+    anything.
     """
     deviation = precision * variance.unsqueeze(-2) - torch.eye(
         precision.shape[-1], dtype=precision.dtype, device=precision.device

@@ -53,7 +53,7 @@ def log_evidence(
 
     .. math:: \\log p(x) \\approx \\log \\tfrac1K \\sum_k p(x, z_k) / q(z_k|x), \\quad z_k \\sim q
 
-    (Burda et al., 2016; Yu, section 3), in evaluation mode, in passes of bounded memory.
+    (Burda et al., 2016; Yu, section 3.2), in evaluation mode, in passes of bounded memory.
     Weights, modes and the global random state stay as they are. A large ``error``, or one that
     does not fall with √K, means that q covers the posterior badly: see ``pyro_vae.diagnostics``.
 

@@ -336,8 +336,8 @@ def information(
     Source:
         Alemi et al., "Fixing a Broken ELBO" (2018), the plane of R and D. Hoffman and Johnson,
         "ELBO surgery" (2016), the parts of R. Chen et al., "Isolating Sources of Disentanglement in
-        VAEs" (2018), the parts of the KL. Poole et al., "On Variational Bounds of Mutual
-        Information" (2019), bounds with and without a datum's own posterior.
+        Variational Autoencoders" (2018), the parts of the KL. Poole et al., "On Variational Bounds
+        of Mutual Information" (2019), bounds with and without a datum's own posterior.
 
     Where the guide is exact, q(z) tends to the prior, and I(x; z) is ½ log|Λ|, here 1.65:
 

@@ -23,7 +23,7 @@ def reconstruction_error(
 
     the decoder's mean at the posterior's mean (of 1,000 draws where a posterior, such as a flow,
     knows none in closed form), in squared units of the data. It says how close,
-    not how likely: for that see :func:`bound_terms` (Yu, section 5).
+    not how likely: for that see :func:`bound_terms` (Yu, section 5.1).
 
     Args:
         model, guide: the pair, modules or functions of x.

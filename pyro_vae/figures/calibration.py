@@ -142,8 +142,8 @@ def coverage(
         ValueError: no quantity; a curve or a side of the band that is not a finite [levels];
             ``most`` below 1 or above 7.
 
-    Source: Hermans et al., "A Trust Crisis In Simulation-Based Inference? Your Posterior
-    Approximations Can Be Unfaithful" (2021), figure 1.
+    Source: Hermans et al., "A Crisis In Simulation-Based Inference? Beware, Your Posterior
+    Approximations Can Be Unfaithful" (2022).
 
     >>> levels = np.arange(1, 10) / 10
     >>> figure = coverage({"joint": levels**2}, levels, (levels - 0.1, levels + 0.1))

@@ -36,7 +36,7 @@ class BAGGINS(Variance):
     dimensions and so the most likely σ², this one is m τ / tr Σ⁻¹S² times as large.
 
     Args:
-        tau: τ > 0, the information factor; the paper takes 1/5 for MNIST with 100 latents.
+        tau: τ > 0, the information factor; the paper takes 1/5 for MNIST (figure 6 b).
         each_datum: give each datum the σ² of its own squared error while training, as eq. 29 is
             printed, in place of the batch's mean. A datum that is met exactly then has no bound.
 

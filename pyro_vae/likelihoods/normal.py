@@ -14,7 +14,7 @@ class NormalLikelihood(LocationScaleLikelihood):
 
     What σ² is, is a :class:`~pyro_vae.likelihoods.Variance`: fixed (the default, σ² = 1), learned
     (shared or per dimension), given by the decoder, or optimal in closed form. Sources: Fyffe,
-    section 3; Yu, eq. 5 and 40–43.
+    sections 4.1 (σ² = 1) and 5 (any); Yu, eq. 5 and 40–43.
 
     Args:
         decoder: latents [..., latent] to means [..., *event].

@@ -74,7 +74,8 @@ class FixedVariance(Variance):
 class LearnedVariance(Variance):
     """σ² = exp(ℓ), ℓ a parameter: one for all dimensions, or one for each.
 
-    Without a bound it can run off to zero on data of low rank (Fyffe, section 5); ``least`` is one.
+    Without a bound it can run off to zero (Fyffe, section 5), soonest on data of low rank;
+    ``least`` is one.
 
     Args:
         event_shape: ``()`` for one shared variance, the shape of a datum for one per dimension.

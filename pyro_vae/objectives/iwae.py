@@ -11,7 +11,7 @@ __all__ = ["IWAE", "check_even", "log_mean_weight"]
 
 
 class IWAE(Objective):
-    """The importance-weighted bound (Burda et al., 2016, eq. 8; Yu, section 3):
+    """The importance-weighted bound (Burda et al., 2016, eq. 8; Yu, section 3.2):
 
     .. math:: \\log p(x) \\ge E\\Big[\\log \\tfrac1K \\sum_k p(x, z_k)/q(z_k|x)\\Big]
 
