@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "NonFiniteError", "PairError", "ShapeError"]
+__all__ = ["CheckpointError", "NonFiniteError", "PairError", "ShapeError", "without_trace"]
 
 
 class ShapeError(ValueError):
@@ -26,3 +26,8 @@ class NonFiniteError(ArithmeticError):
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is damaged or belongs to another run."""
+
+
+def without_trace(error: Exception) -> str:
+    """An error's own words, without the table of shapes that Pyro appends."""
+    return str(error).split("Trace Shapes:")[0].strip().rstrip(".")

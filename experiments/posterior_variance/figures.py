@@ -129,6 +129,8 @@ def _reconstructions(shown: dict[str, Arrays]) -> Figure:
 
 
 def _manifold(arrays: Arrays) -> Figure:
+    decoded = arrays["manifold"]
+    latents = figures.inverse_cdf_grid(len(decoded), np.sqrt(arrays["prior_variance"]))
     return figures.latent_manifold(
-        arrays["manifold"], arrays["mean"], arrays["z"], arrays.get("label")
+        decoded, arrays["mean"], arrays["z"], arrays.get("label"), latents=latents
     )

@@ -24,13 +24,14 @@ class Config:
         epochs: of most runs.
         start_epochs: of the study of what encoders start with.
         seeds: of that study, and of BAGGINS without scaling.
-        scales: λ, what the data are multiplied by.
+        scales: λ, what the data are multiplied by; not powers of 2 alone, which round alike.
         taus: τ of BAGGINS.
         tau: the one that is used where it is not varied.
         deviations: σ of the posterior.
         factors: hard-coded into encoder and decoder.
         hidden, batch_size, learning_rate: of all.
         elbo_samples, evidence_samples: latents a datum for the bound and the log evidence.
+        evidence_cells: a latent, of the grid for the log evidence of two.
         checked: held-out data for the equations.
         check_latent: their VAE's latents.
     """
@@ -41,7 +42,7 @@ class Config:
     epochs: int = 100
     start_epochs: int = 40
     seeds: int = 3
-    scales: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+    scales: tuple[float, ...] = (1 / 16, 1 / 3, 1.0, 3.0, 16.0)
     taus: tuple[float, ...] = (1 / 20, 1 / 5, 1.0, 5.0)
     tau: float = 1 / 5
     deviations: tuple[float, ...] = (0.1, 1.0, 10.0)
@@ -51,6 +52,7 @@ class Config:
     learning_rate: float = 1e-3
     elbo_samples: int = 50
     evidence_samples: int = 5_000
+    evidence_cells: int = 1_024
     checked: int = 1_000
     check_latent: int = 16
     device: str = "cpu"
@@ -69,7 +71,7 @@ _QUICK: dict[str, Any] = {
     "epochs": 2,
     "start_epochs": 2,
     "seeds": 1,
-    "scales": (1 / 4, 1.0),
+    "scales": (1 / 3, 1.0),
     "taus": (1 / 5,),
     "deviations": (1.0,),
     "factors": (1.0,),
@@ -77,6 +79,7 @@ _QUICK: dict[str, Any] = {
     "wide": 4,
     "elbo_samples": 2,
     "evidence_samples": 20,
+    "evidence_cells": 64,
     "checked": 20,
     "check_latent": 1,
 }

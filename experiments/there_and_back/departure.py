@@ -9,19 +9,19 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from experiments.there_and_back.equations import Trained
+from experiments.there_and_back.evidence import joint_and_slope, posterior_mode
 from pyro_vae import VAE
 from pyro_vae.evaluation import LogEvidence, posterior_moments, posterior_precision
 
 __all__ = ["Departure", "departure"]
 
 _FEW = 200  # data
-_STEPS = 30
 _DRAWS = 10
 
 
 @dataclass(frozen=True)
 class Departure:
-    """How far the closed form is from importance sampling, in nats, means over data, and by what.
+    """How far the closed form is from log p(x), in nats, means over data, and by what.
 
     The closed form is Laplace's approximation, taken at the encoder's mean. What moving it to the
     posterior's mode changes is the encoder's doing; what is left there is that the posterior is no
@@ -33,7 +33,7 @@ class Departure:
     at_mode: float
     """Closed form at the posterior's mode, less log p(x)."""
     error: float
-    """Standard error of the mean of log p(x), from its draws."""
+    """Standard error of the mean of log p(x)."""
     distance: float
     """Of the mean from the mode, in the posterior's standard deviations, root mean square."""
     bend: float
@@ -45,7 +45,7 @@ class Departure:
 
 
 def departure(trained: Trained) -> Departure:
-    """Split the difference between the closed form and importance sampling."""
+    """Split the difference between the closed form and log p(x)."""
     vae, x = trained.vae, trained.x[:_FEW]
     mean, _ = posterior_moments(vae.guide, x)
     mode = posterior_mode(vae, x, mean)
@@ -65,31 +65,11 @@ def departure(trained: Trained) -> Departure:
     )
 
 
-def posterior_mode(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """Gauss–Newton steps from z up log p(x, z), each datum's halved until it climbs."""
-    share = torch.ones(len(z), 1, dtype=z.dtype)
-    for _ in range(_STEPS):
-        height, slope = _joint(vae, x, z)
-        precision = posterior_precision(vae.model, x, z)
-        step = torch.linalg.solve(precision, slope.unsqueeze(-1)).squeeze(-1)
-        better = (_joint(vae, x, z + share * step)[0] > height).unsqueeze(-1)
-        z = torch.where(better, z + share * step, z)
-        share = torch.where(better, (2 * share).clamp(max=1.0), share / 4)
-    return z
-
-
-def _joint(vae: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(x, z) of each datum and its derivative by z."""
-    z = z.detach().requires_grad_()
-    joint = vae.prior().log_prob(z) + vae.likelihood(z).log_prob(x)
-    return joint.detach(), torch.autograd.grad(joint.sum(), z)[0]
-
-
 def _laplace(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
     """Eq. 16 and 26 at any z, [data]."""
     precision = posterior_precision(vae.model, x, z)
     height = MultivariateNormal(z, precision_matrix=precision).log_prob(z)
-    return _joint(vae, x, z)[0] - height
+    return joint_and_slope(vae, x, z)[0] - height
 
 
 def _distance(difference: Tensor, precision: Tensor) -> float:

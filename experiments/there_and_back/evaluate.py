@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,15 @@ from torch import Tensor
 
 from experiments.there_and_back.config import Config
 from experiments.there_and_back.variants import Variant
-from pyro_vae import VAE
+from pyro_vae import VAE, NormalLikelihood
 from pyro_vae.data import Dataset
-from pyro_vae.evaluation import bits_per_dim, bound_terms, log_evidence, posterior_moments
+from pyro_vae.evaluation import (
+    bits_per_dim,
+    bound_terms,
+    log_evidence,
+    optimal_prior,
+    posterior_moments,
+)
 from pyro_vae.figures import inverse_cdf_grid
 
 __all__ = ["arrays", "measure"]
@@ -33,7 +40,7 @@ def measure(vae: VAE, variant: Variant, data: Dataset, config: Config) -> dict[s
     shift = size * math.log(variant.scale)
     terms = bound_terms(vae.model, vae.guide, x, num_samples=config.elbo_samples, batch_size=200)
     bound = terms.mean()["bound"] + shift
-    numbers = {
+    numbers: dict[str, Any] = {
         "bound": bound,
         "kl": terms.mean()["kl"],
         "bits_per_dim": bits_per_dim(bound, (size,)),
@@ -46,6 +53,7 @@ def measure(vae: VAE, variant: Variant, data: Dataset, config: Config) -> dict[s
         "log_evidence": evidence.mean() + shift,
         "log_evidence_error": evidence.mean_error(),
         **_variance(vae, variant),
+        **_balance(vae, variant, x, terms.mean()),
         **_distances(vae, variant, x / variant.scale),
     }
 
@@ -56,6 +64,24 @@ def _variance(vae: VAE, variant: Variant) -> dict[str, float]:
     if variance is None or variant.likelihood == "learned T":
         return {}
     return {"variance": variance().mean().item() / variant.scale**2}
+
+
+def _balance(vae: VAE, variant: Variant, x: Tensor, terms: Mapping[str, float]) -> dict[str, float]:
+    """Of BAGGINS: both sides of eq. 28, means over the data that are given, and eq. 30's bound by
+    their moments and the training set's σ²."""
+    if not isinstance(vae.likelihood, NormalLikelihood) or variant.likelihood != "BAGGINS":
+        return {}
+    _, sigma = posterior_moments(vae.guide, x)
+    scaled = optimal_prior(vae.guide, x) / sigma.mean(0)  # I + Σ⁻¹M_B
+    log_volume = x[0].numel() * math.log(2 * math.pi * vae.likelihood.variance().item())
+    observed = -2 * terms["reconstruction"] - log_volume  # E|x − ν(z)|²/σ²
+    information = scaled.sum().item()
+    bound = -0.5 * (scaled.log().sum().item() + information / variant.tau + log_volume)
+    return {
+        "information": information,
+        "observed": variant.tau * observed,
+        "bound_by_moments": bound + x[0].numel() * math.log(variant.scale),
+    }
 
 
 def _distances(vae: VAE, variant: Variant, x: Tensor) -> dict[str, float]:

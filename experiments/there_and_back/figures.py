@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,15 @@ def label(variant: Variant) -> str:
         told += f", τ = {_number(variant.tau)}"
     if variant.scale != 1:
         told += f", λ = {_number(variant.scale)}"
+    if not variant.own_unit:
+        told += ", seen so"
     return told
+
+
+def _title(variant: Variant, panels: Iterable[Variant]) -> str:
+    """Its label, with λ = 1 too where other panels have a λ."""
+    unsaid = variant.scale == 1 and any(other.scale != 1 for other in panels)
+    return label(variant) + ", λ = 1" * unsaid
 
 
 def _number(value: float) -> str:
@@ -78,8 +86,13 @@ def _scales(config: Config, root: Path) -> Drawn:
     bounded = {v: a for v, a in wide.items() if v.likelihood == "BAGGINS" and v.seed == 0}
     yield (
         "samples_baggins.png",
-        partial(_samples, bounded),
-        "After figure 6 (b): the same for BAGGINS.",
+        partial(_samples, {v: a for v, a in bounded.items() if v.own_unit}),
+        "After figure 6 (b): the same for BAGGINS, the networks in the data's unit.",
+    )
+    yield (
+        "samples_baggins_seen.png",
+        partial(_samples, {v: a for v, a in bounded.items() if not v.own_unit}),
+        "The same where the networks see the data times λ, and must decode them so.",
     )
     flat = {v: a for v, a in found.items() if v.latent == 2 and v.likelihood == "T = I"}
     yield (
@@ -116,14 +129,16 @@ def _samples(found: Arrays) -> Figure | None:
     """None where no training came to its end."""
     if not found:
         return None
-    return figures.image_grid({label(v): arrays["generated"] for v, arrays in found.items()})
+    return figures.image_grid(
+        {_title(v, found): arrays["generated"] for v, arrays in found.items()}
+    )
 
 
 def _means(found: Arrays) -> Figure | None:
     if not found:
         return None
     return figures.posterior_means(
-        {label(v): (arrays["mean"], arrays.get("label")) for v, arrays in found.items()}
+        {_title(v, found): (arrays["mean"], arrays.get("label")) for v, arrays in found.items()}
     )
 
 

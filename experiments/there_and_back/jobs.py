@@ -84,6 +84,7 @@ def _checks(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
             training,
             samples=config.elbo_samples,
             evidence_samples=config.evidence_samples,
+            evidence_cells=config.evidence_cells,
         )
         with torch.random.fork_rng([]):
             torch.manual_seed(0)

@@ -43,7 +43,8 @@ class Variant:
         seed: of the weights, the batches' order and the latents drawn.
         deviation: σ of every posterior; ``None`` for learned variances, under N(0, I).
         tau: τ of BAGGINS.
-        scale: λ, what the data are multiplied by; the networks see them in their own unit.
+        scale: λ, what the data are multiplied by.
+        own_unit: whether the networks see them divided by λ, and what is decoded is multiplied.
         factor: what the encoder's means are multiplied by at its end, and the decoder's latents
             divided by at its beginning.
     """
@@ -55,7 +56,13 @@ class Variant:
     deviation: float | None = 1.0
     tau: float = 1 / 5
     scale: float = 1.0
+    own_unit: bool = True
     factor: float = 1.0
+
+    @property
+    def unit(self) -> float:
+        """What the networks see as 1."""
+        return self.scale if self.own_unit else 1.0
 
     @property
     def name(self) -> str:
@@ -77,7 +84,7 @@ def _text(value: Any) -> str:
 
 def _decoder(variant: Variant, config: Config, outputs: int) -> nn.Module:
     return nn.Sequential(
-        Scale(1 / variant.factor), MLP(variant.latent, config.hidden, outputs), Scale(variant.scale)
+        Scale(1 / variant.factor), MLP(variant.latent, config.hidden, outputs), Scale(variant.unit)
     )
 
 
@@ -115,7 +122,7 @@ def build(variant: Variant, config: Config, size: int) -> tuple[VAE, Objective]:
         likelihood = LIKELIHOODS[variant.likelihood](variant, config, size)
         outputs = 2 * latent if variant.deviation is None else latent
         encoder = MLP(size, config.hidden, outputs)
-    own_unit = Scale(1 / variant.scale)
+    own_unit = Scale(1 / variant.unit)
     if variant.deviation is None:
         guide = NormalGuide(nn.Sequential(own_unit, encoder, _MeansTimes(variant.factor, latent)))
         prior = StandardNormalPrior(latent)
@@ -157,6 +164,8 @@ def _scales(config: Config) -> Iterator[Variant]:
     yield Variant("BAGGINS of each", wide, epochs, tau=config.tau)
     for scale in config.scales:
         yield Variant("BAGGINS", wide, epochs, tau=config.tau, scale=scale)
+    for scale in config.scales:
+        yield Variant("BAGGINS", wide, epochs, tau=config.tau, scale=scale, own_unit=scale == 1)
     for seed in range(1, config.seeds):
         yield Variant("BAGGINS", wide, epochs, seed, tau=config.tau)
     for latent in (wide, 2):

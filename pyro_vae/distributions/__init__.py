@@ -13,6 +13,7 @@ from pyro_vae.distributions.moments import (
     normal_moments,
     optimal_prior_variance,
 )
+from pyro_vae.distributions.pairwise import log_prob_of_each
 from pyro_vae.distributions.substitution import Substitution
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "forget_samples",
     "jacobian",
     "location_and_information",
+    "log_prob_of_each",
     "mean_and_variance",
     "normal_moments",
     "optimal_prior_variance",

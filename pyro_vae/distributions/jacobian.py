@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+from pyro_vae._errors import ShapeError, without_trace
 
 __all__ = ["Mode", "jacobian"]
 
@@ -26,11 +28,17 @@ def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, *, mode: Mode = "
         mode: ``"reverse"`` takes m backward passes, ``"forward"`` one pass of n directions side by
             side, [n, ..., n] → [n, ..., m]: the way to go where n is much smaller than m.
 
+    Raises:
+        ValueError: another mode.
+        ShapeError: forward, an f that does not take the one more dimension.
+
     >>> with torch.no_grad():
     ...     jacobian(lambda x: x**2, torch.tensor([[1.0, 2.0]]))
     tensor([[[2., 0.],
              [0., 4.]]])
     """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode: expected 'forward' or 'reverse'; got {mode!r}. Take one of them.")
     return _forward(function, at) if mode == "forward" else _reverse(function, at)
 
 
@@ -52,11 +60,35 @@ def _forward(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     copies = at.expand(size, *at.shape)
     with forward_ad.dual_level():
         # Copied: a dual number takes no tensor whose elements share memory.
-        outputs = function(_dual(copies.contiguous(), directions.contiguous()))
+        duals = _dual(copies.contiguous(), directions.contiguous())
+        outputs = _side_by_side(function, duals)
         tangents = forward_ad.unpack_dual(outputs).tangent
     if tangents is None:  # a constant
         tangents = torch.zeros_like(outputs)
     return tangents.movedim(0, -1)
+
+
+def _side_by_side(function: Callable[[Tensor], Tensor], copies: Tensor) -> Tensor:
+    """The function of all copies of its input; if it takes but one, it is told of a wrapper."""
+    try:
+        return function(copies)
+    except RuntimeError as error:
+        if type(error) is not RuntimeError or not _runs(function, copies[0]):
+            raise
+        raise ShapeError(
+            "jacobian: expected a function of any leading shape, for all directions side by side; "
+            f"got {list(copies.shape)} and one that ended in: {without_trace(error)}. Wrap a "
+            "network of one batch dimension, pyro_vae.nn.LeadingShape(network, event_dim=1), or "
+            "take mode='reverse'."
+        ) from error
+
+
+def _runs(function: Callable[[Tensor], Tensor], at: Tensor) -> bool:
+    try:
+        function(at)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _dual(value: Tensor, tangent: Tensor) -> Tensor:

@@ -13,8 +13,12 @@ from pyro_vae._errors import PairError
 __all__ = ["mean_and_variance", "normal_moments", "optimal_prior_variance"]
 
 
-def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
+def normal_moments(q: Distribution, what: str = "posterior") -> tuple[Tensor, Tensor]:
     """Mean and variance [..., latent] of a diagonal normal ``Normal(loc, scale).to_event(1)``.
+
+    Args:
+        q: the normal.
+        what: what it is in its pair, for the error message: the posterior, the prior.
 
     Raises:
         PairError: for any other distribution.
@@ -26,8 +30,8 @@ def normal_moments(q: Distribution) -> tuple[Tensor, Tensor]:
     base = q.base_dist if isinstance(q, Independent | TorchIndependent) else q
     if not isinstance(base, Normal):
         raise PairError(
-            f"posterior: expected a diagonal Normal(loc, scale).to_event(1); got {q}. Fyffe's "
-            "floating prior and bounds are made of normal posteriors; use ELBO or IWAE here."
+            f"{what}: expected a diagonal Normal(loc, scale).to_event(1); got {q}. Fyffe's "
+            f"closed forms are made of normals; take a normal {what}, or use ELBO or IWAE here."
         )
     return base.loc, base.scale.square()
 

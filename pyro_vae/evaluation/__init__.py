@@ -26,6 +26,7 @@ from pyro_vae.evaluation.curvature import (
 )
 from pyro_vae.evaluation.evidence import LogEvidence, log_evidence, log_weights
 from pyro_vae.evaluation.gradient_snr import GradientSNR, gradient_snr
+from pyro_vae.evaluation.grid import grid_log_evidence
 from pyro_vae.evaluation.information import Estimate, Information, information
 from pyro_vae.evaluation.latents import posterior_moments
 from pyro_vae.evaluation.log_determinant import LogDeterminant, stochastic_log_determinant
@@ -56,6 +57,7 @@ __all__ = [
     "constant_variance",
     "decoder_jacobian",
     "gradient_snr",
+    "grid_log_evidence",
     "information",
     "information_metric",
     "linear_schedule",

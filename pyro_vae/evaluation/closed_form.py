@@ -6,11 +6,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pyro import poutine
 from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode, modules_of
+from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data, PerDatum
-from pyro_vae.evaluation.curvature import Matrices, parts
+from pyro_vae.evaluation.curvature import (
+    Matrices,
+    check_positive,
+    check_some,
+    check_there,
+    of_normal_prior,
+    parts,
+)
 from pyro_vae.evaluation.latents import posterior_moments
 from pyro_vae.objectives._objective import Program
 
@@ -46,8 +54,9 @@ def closed_form_evidence(
         latent, site: the names of the two sites.
 
     Raises:
-        PairError: a prior that is not a diagonal normal, or a likelihood whose information is not
-            known.
+        PairError: a prior that is not a diagonal normal, a likelihood whose information is not
+            known, or a site that is not there.
+        ShapeError: no data.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()
@@ -55,13 +64,24 @@ def closed_form_evidence(
     >>> torch.allclose(evidence, pair.log_evidence(pair.x), atol=1e-4)
     True
     """
-    mean, _ = posterior_moments(guide, x, site=latent)
+    mean, _ = _moments(guide, x, latent)
     found = []
     with torch.no_grad(), evaluation_mode(*modules_of(model)):
-        for batch, z, part in parts(model, x, mean, latent, site):
+        for batch, z, part in of_normal_prior(parts(model, x, mean, latent, site)):
             joint = part.prior.log_prob(z) + part.likelihood.log_prob(batch)
             found.append(joint - part.log_height())
     return torch.cat(found)
+
+
+def _moments(guide: Program, x: Tensor, site: str, **options: int) -> tuple[Tensor, Tensor]:
+    """:func:`posterior_moments` of one datum or more and of a site that is there."""
+    check_some(x)
+    try:
+        return posterior_moments(guide, x, site=site, **options)
+    except KeyError:
+        with torch.no_grad(), evaluation_mode(*modules_of(guide)), forked_rng(0, x.device):
+            check_there(poutine.trace(guide).get_trace(x), "guide", site)
+        raise
 
 
 def variance_gap(precision: Matrices, variance: Tensor) -> PerDatum:
@@ -73,8 +93,12 @@ def variance_gap(precision: Matrices, variance: Tensor) -> PerDatum:
 
     Args:
         precision: Λ, [data, latent, latent], of :func:`posterior_precision`.
-        variance: Σ, its diagonal [data, latent] or the same for all, [latent].
+        variance: Σ, its diagonal [data, latent] or the same for all, [latent]; positive.
+
+    Raises:
+        ValueError: a variance that is not positive and finite.
     """
+    check_positive(variance, "variance_gap")
     trace = (precision.diagonal(dim1=-2, dim2=-1) * variance).sum(-1)
     size = precision.shape[-1]
     log_determinant = torch.linalg.slogdet(precision).logabsdet + variance.log().sum(-1)
@@ -84,10 +108,11 @@ def variance_gap(precision: Matrices, variance: Tensor) -> PerDatum:
 def variance_gap_expanded(precision: Matrices, variance: Tensor) -> PerDatum:
     """:func:`variance_gap` to second order (Fyffe, eq. 21), [data], in nats: ¼ tr[(ΛΣ − I)²].
 
-    What eq. 18 expands to; it is printed there as ¼ tr²(ΛΣ − I). Arguments as above. The terms left
-    out are of the third order in ΛΣ − I, whose eigenvalues must be well below 1 for it to mean
-    anything.
+    What eq. 18 expands to; it is printed there as ¼ tr²(ΛΣ − I). Arguments and errors as
+    above. The terms left out are of the third order in ΛΣ − I, whose eigenvalues must be well below
+    1 for it to mean anything.
     """
+    check_positive(variance, "variance_gap_expanded")
     deviation = precision * variance.unsqueeze(-2) - torch.eye(
         precision.shape[-1], dtype=precision.dtype, device=precision.device
     )
@@ -115,10 +140,14 @@ def constant_variance(precision: Matrices) -> ConstantVariance:
     Args:
         precision: Λ of each datum, [data, latent, latent], of :func:`posterior_precision`.
 
+    Raises:
+        ShapeError: no data.
+
     >>> same = torch.eye(2).expand(5, 2, 2)
     >>> constant_variance(same).penalty
     0.0
     """
+    check_some(precision, "precision")
     mean = precision.mean(0)
     covariance = torch.linalg.inv(mean)
     size = precision.shape[-1]
@@ -139,10 +168,14 @@ def optimal_prior(guide: Program, x: Data, *, site: str = "z", batch_size: int =
         site: the latent site.
         batch_size: data at a time.
 
+    Raises:
+        PairError: a site that the guide does not have.
+        ShapeError: no data.
+
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian(num_data=20_000)
     >>> optimal_prior(pair.guide, pair.x).round(decimals=1)  # the data are from a prior N(0, I)
     tensor([1., 1.])
     """
-    mean, variance = posterior_moments(guide, x, site=site, batch_size=batch_size)
+    mean, variance = _moments(guide, x, site, batch_size=batch_size)
     return (variance + mean.square()).mean(0)

@@ -7,6 +7,7 @@ from torch import Tensor
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
 from pyro_vae._shapes import Data
 from pyro_vae.distributions import mean_and_variance
+from pyro_vae.evaluation.curvature import check_there
 from pyro_vae.objectives._objective import Program
 
 __all__ = ["posterior_moments"]
@@ -27,6 +28,9 @@ def posterior_moments(
         site: the latent site.
         batch_size: data at a time.
 
+    Raises:
+        PairError: a guide without that site.
+
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()
     >>> mean, variance = posterior_moments(pair.guide, pair.x)
@@ -35,6 +39,8 @@ def posterior_moments(
     """
     with evaluation_mode(*modules_of(guide)), forked_rng(0, x.device):
         traces = [poutine.trace(guide).get_trace(batch) for batch in x.split(batch_size)]
+        for trace in traces:
+            check_there(trace, "guide", site)
         moments = [mean_and_variance(trace.nodes[site]["fn"]) for trace in traces]
     mean, variance = (torch.cat(part) for part in zip(*moments, strict=True))
     return mean, variance

@@ -6,8 +6,11 @@ from torch import Tensor, nn
 
 from pyro_vae._errors import ShapeError
 from pyro_vae._shapes import Latents
+from pyro_vae.evaluation.curvature import check_positive
 
 __all__ = ["OptimalDecoder"]
+
+Rows = Float[Tensor, "as_many *features"]
 
 
 class OptimalDecoder(nn.Module):
@@ -22,12 +25,14 @@ class OptimalDecoder(nn.Module):
 
     Args:
         mean: μ, [data, latent].
-        variance: the diagonals of Σ, [data, latent], or one for all, [latent].
-        x: the data, [data, features].
+        variance: the diagonals of Σ, [data, latent], or one for all, [latent]; positive.
+        x: the data, [data, features]; images flat.
         at_once: weights, latents × data, in one pass; of Jacobians for each latent dimension.
 
     Raises:
-        ShapeError: numbers of data that differ.
+        ShapeError: numbers of data that differ, or none; data that are not flat; a variance of
+            another shape.
+        ValueError: a variance that is not positive and finite.
 
     >>> decoder = OptimalDecoder(
     ...     torch.tensor([[-1.0], [1.0]]), torch.ones(1), torch.tensor([[0.0], [2.0]])
@@ -45,15 +50,13 @@ class OptimalDecoder(nn.Module):
         self,
         mean: Float[Tensor, "data latent"],
         variance: Tensor,
-        x: Float[Tensor, "as_many features"],
+        x: Rows,
         *,
         at_once: int = 20_000_000,
     ) -> None:
         super().__init__()
-        if len(mean) != len(x):
-            raise ShapeError(
-                f"OptimalDecoder: expected a posterior for each of {len(x)} data; got {len(mean)}."
-            )
+        _check_data(mean, x)
+        _check_variance(variance, mean)
         self.at_once = at_once
         buffers = {"mean": mean, "precision": variance.reciprocal().expand_as(mean), "x": x}
         for name, value in buffers.items():
@@ -88,3 +91,28 @@ class OptimalDecoder(nn.Module):
 
     def _split(self, z: Tensor, columns: int = 1) -> tuple[Tensor, ...]:
         return z.split(max(1, self.at_once // (columns * len(self.x))))
+
+
+def _check_data(mean: Tensor, x: Tensor) -> None:
+    if x.dim() != 2 or not len(x):
+        raise ShapeError(
+            f"OptimalDecoder: expected data of shape [data, features], one or more; got "
+            f"{list(x.shape)}. Flatten images: x.flatten(1)."
+        )
+    if len(mean) != len(x):
+        raise ShapeError(
+            f"OptimalDecoder: expected a posterior for each of {len(x)} data; got {len(mean)}. "
+            "Take the posterior means of the same data."
+        )
+
+
+def _check_variance(variance: Tensor, mean: Tensor) -> None:
+    check_positive(variance, "OptimalDecoder")
+    try:
+        variance.expand_as(mean)
+    except RuntimeError as error:
+        raise ShapeError(
+            f"OptimalDecoder: expected variances of shape {list(mean.shape)} or "
+            f"{list(mean.shape[1:])}; got {list(variance.shape)}. Take a diagonal for each datum, "
+            "or one for all."
+        ) from error

@@ -13,6 +13,7 @@ from pyro_vae.figures.style import TEXT, TITLE, bare, lettered, panel_row
 
 _GRID = ("rows", "cols", "H", "W")
 _COLOURED = ("rows", "cols", 3, "H", "W")
+_PALE_GAP = "#b0b0b0"  # between pictures whose own background is white
 
 
 def image_grid(
@@ -38,9 +39,10 @@ def image_grid(
     panels = images if isinstance(images, Mapping) else {"": images}
     not_empty(panels, "image_grid: images")
     figure, grid = panel_row(len(panels), 2.4)
+    figure.set_layout_engine("constrained", w_pad=0.1)  # panels further apart than their pictures
     for axes, title, (name, panel) in zip(grid, lettered(panels), panels.items(), strict=True):
         where = f"image_grid: images[{name!r}]" if name else "image_grid: images"
-        draw_mosaic(axes, panel, value_range, where, gap=0.5)
+        draw_mosaic(axes, panel, value_range, where)
         axes.set_title(title, fontsize=TITLE)
     return figure
 
@@ -86,34 +88,52 @@ def reconstructions(
         figsize=(size * count + 0.8, size * len(rows) * height / width + 0.1), layout="constrained"
     )
     axes = figure.subplots()
-    draw_mosaic(axes, np.stack(list(rows.values())), value_range, where, gap=1.0)
-    centres = (np.arange(len(rows)) + 0.5) * height - 0.5
-    axes.set_yticks(centres, list(rows), fontsize=TEXT)
+    draw_mosaic(axes, np.stack(list(rows.values())), value_range, where)
+    axes.set_yticks(
+        centres(len(rows), height, gap_between(height, width)), list(rows), fontsize=TEXT
+    )
     axes.tick_params(length=0)
     return figure
 
 
 def draw_mosaic(
-    axes: Axes, images: Array, value_range: tuple[float, float], where: str, gap: float = 0.0
+    axes: Axes, images: Array, value_range: tuple[float, float], where: str, gap: int | None = None
 ) -> None:
-    """Images [rows, cols, H, W] or [rows, cols, 3, H, W] on `axes`, `gap` points apart."""
+    """Images [rows, cols, H, W] or [rows, cols, 3, H, W] on `axes`, `gap` of their pixels apart.
+
+    None is a sixteenth of their shorter side, and at least a pixel: an eighth of an 8 × 8 digit.
+    """
     template = _COLOURED if np.ndim(images) == len(_COLOURED) else _GRID
     images = shaped(images, template, where, "Reshape a stack of images into rows and columns.")
-    rows, columns, *_, height, width = images.shape
     low, high = value_range
+    if gap is None:
+        gap = gap_between(*images.shape[-2:])
     if template is _COLOURED:
-        coloured = images.transpose(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
-        axes.imshow(np.clip((coloured - low) / (high - low), 0, 1))
+        scaled = np.clip((images - low) / (high - low), 0, 1)
+        channels = [_mosaic(scaled[:, :, channel], gap) for channel in range(3)]
+        opaque = np.isfinite(channels[0])
+        axes.imshow(np.nan_to_num(np.stack([*channels, opaque], axis=-1)))
     else:
-        mosaic = images.swapaxes(1, 2).reshape(rows * height, columns * width)
-        axes.imshow(mosaic, cmap="gray", vmin=low, vmax=high)
+        axes.imshow(_mosaic(images, gap), cmap="gray", vmin=low, vmax=high)
     bare(axes)
-    if gap:
-        _rule(axes, rows, height, columns, width, gap)
+    axes.set_facecolor(_PALE_GAP if np.median(images) > low + 0.9 * (high - low) else "white")
 
 
-def _rule(axes: Axes, rows: int, height: int, columns: int, width: int, gap: float) -> None:
-    for row in range(1, rows):
-        axes.axhline(row * height - 0.5, color="white", linewidth=gap)
-    for column in range(1, columns):
-        axes.axvline(column * width - 0.5, color="white", linewidth=gap)
+def gap_between(height: int, width: int) -> int:
+    """Pixels between pictures of this size: see `draw_mosaic`."""
+    return max(1, round(min(height, width) / 16))
+
+
+def centres(count: int, side: int, gap: int) -> Array:
+    """Where in a mosaic the pictures' centres are, in pixels, along one axis. Shape: [count]."""
+    return np.arange(count) * (side + gap) + (side - 1) / 2
+
+
+def _mosaic(images: Array, gap: int) -> Array:
+    """[rows, cols, H, W] side by side, NaN between them."""
+    padded = np.pad(
+        images.astype(np.float64), [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=np.nan
+    )
+    rows, columns, height, width = padded.shape
+    mosaic = padded.swapaxes(1, 2).reshape(rows * height, columns * width)
+    return mosaic[: len(mosaic) - gap, : mosaic.shape[1] - gap]

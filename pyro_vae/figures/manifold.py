@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
@@ -12,10 +13,11 @@ from pyro_vae.figures._scatter import (
     label_colours,
     label_legend,
     scatter_by_label,
-    square_limits,
 )
-from pyro_vae.figures.images import draw_mosaic
-from pyro_vae.figures.style import TEXT
+from pyro_vae.figures.images import centres, draw_mosaic
+from pyro_vae.figures.style import TEXT, TICK
+
+_GAP = 1  # pixels between pictures, which are to be seen as one surface
 
 
 def inverse_cdf_grid(n: int, scale: Array, *, margin: float = 0.0) -> Array:
@@ -62,6 +64,7 @@ def latent_manifold(
     samples: Array,
     labels: Labels = None,
     *,
+    latents: Array | None = None,
     value_range: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
     """The decoded latent plane (left), posterior means μ (upper right), samples z (lower right).
@@ -73,11 +76,13 @@ def latent_manifold(
         means: [N, 2], the posterior mean of each datum.
         samples: [N, 2], a single draw from each posterior.
         labels: [N], or None for one colour.
+        latents: [rows, cols, 2], what `images` decode, as from `inverse_cdf_grid`: a few of their
+            values are written at the axes; None for none.
         value_range: the values drawn black and white; what lies beyond is clipped.
 
     Raises:
         ValueError: an array of another shape; means or samples that are not finite; more than ten
-            distinct labels.
+            distinct labels; latents that are not two to an image.
 
     Source: Fyffe, "There and Back Again: Unraveling the Variational Auto-Encoder", figures 12, 13.
 
@@ -95,14 +100,37 @@ def latent_manifold(
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1))
     plane = figure.add_subplot(grid[:, 0])
-    draw_mosaic(plane, images, value_range, f"{where}: images", gap=0.4)
+    draw_mosaic(plane, images, value_range, f"{where}: images", _GAP)
     plane.set_xlabel(r"quantiles of $z_1$", fontsize=TEXT)
     plane.set_ylabel(r"quantiles of $z_2$", fontsize=TEXT)
+    if latents is not None:
+        _name_latents(plane, np.asarray(images), latents, f"{where}: latents")
     for row, (symbol, points) in enumerate([(r"\mu", means), ("z", samples)]):
         axes = figure.add_subplot(grid[row, 1])
-        scatter_by_label(axes, points, labels, colours)
-        square_limits(axes, np.concatenate([means, samples]))
+        scatter_by_label(axes, points, labels, colours, frame=np.concatenate([means, samples]))
         axes.set_xlabel(f"${symbol}_1$", fontsize=TEXT)
         axes.set_ylabel(f"${symbol}_2$", fontsize=TEXT)
     label_legend(figure, colours)
     return figure
+
+
+def _name_latents(axes: Axes, images: Array, latents: Array, where: str) -> None:
+    """The latents' values, at ticks under and beside some of the pictures that they decode to."""
+    rows, columns, *_, height, width = images.shape
+    latents = finite(latents, (rows, columns, 2), where, "Give the latents that were decoded.")
+    across, down = _some(columns), _some(rows)
+    axes.set_xticks(centres(columns, width, _GAP)[across], map(_short, latents[0, across, 0]))
+    axes.set_yticks(centres(rows, height, _GAP)[down], map(_short, latents[down, 0, 1]))
+    axes.tick_params(labelsize=TICK, length=2.0)
+
+
+def _some(count: int) -> list[int]:
+    """Of `count` places in a row the first, the last and a few between, symmetrically."""
+    left = {0, round((count - 1) / 4)}
+    middle = {count // 2} if count % 2 else set()
+    return sorted(left | middle | {count - 1 - i for i in left})
+
+
+def _short(value: float) -> str:
+    """Three digits, with a typographic minus."""
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")

@@ -14,7 +14,6 @@ from pyro_vae.figures._scatter import (
     label_colours,
     label_legend,
     scatter_by_label,
-    square_limits,
 )
 from pyro_vae.figures.style import (
     METHOD_COLOURS,
@@ -32,8 +31,11 @@ def posterior_means(
 ) -> Figure:
     """Posterior means of a two-dimensional latent space coloured by label, a panel a method.
 
-    A panel holds the central 99 % of either coordinate at equal aspect; a label stands at the
-    median of its points. Points are drawn in a fixed random order, rasterised.
+    A panel holds the central 99 % of either coordinate at equal aspect. A label of one or two
+    letters stands where its points are densest and mostly its own, clear of other labels; it stands
+    in the legend alone where there is no such place, and all do where there is none for most. Means
+    that are all but one point are called collapsed. Points are drawn in a fixed random order,
+    rasterised.
 
     Args:
         panels: method → (means [N, 2], labels [N] or None for one colour).
@@ -60,7 +62,6 @@ def posterior_means(
     for axes, title, name in zip(grid, lettered(checked), checked, strict=True):
         means, labels = checked[name]
         scatter_by_label(axes, means, labels, colours)
-        square_limits(axes, means)
         under = f"\n{signed(bounds[name])} nats" if name in bounds else ""
         axes.set_title(title + under, fontsize=TITLE)
         axes.set_xlabel(r"$\mu_1$", fontsize=TEXT)

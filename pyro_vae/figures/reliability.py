@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from pyro_vae.figures._checks import Array, not_empty, shaped
+from pyro_vae.figures.images import centres, gap_between
 from pyro_vae.figures.images import reconstructions as beside_originals
 from pyro_vae.figures.style import REFERENCE_COLOUR, TEXT, TICK, method_colours, plain, signed
 
@@ -91,8 +92,9 @@ def worst_images(
     }
     figure = beside_originals(originals[order], ordered, value_range=value_range)
     (axes,) = figure.axes
-    centres = (np.arange(len(k)) + 0.5) * originals.shape[-1] - 0.5
-    axes.set_xticks(centres, [_number(each) for each in k[order]], fontsize=TICK)
+    height, width = originals.shape[-2:]
+    across = centres(len(k), width, gap_between(height, width))
+    axes.set_xticks(across, [_number(each) for each in k[order]], fontsize=TICK)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.annotate(

@@ -56,7 +56,7 @@ class DecoderPrecisionGuide(Guide):
         _, information = location_and_information(self._likelihood(mean))
         j = jacobian(self._location, mean, mode="forward")
         metric = j.mT @ (information.flatten(1).unsqueeze(-1) * j)
-        _, variance = normal_moments(self._prior())
+        _, variance = normal_moments(self._prior(), "prior")
         precision = metric + torch.diag_embed(variance.reciprocal())
         return dist.MultivariateNormal(mean, precision_matrix=precision)
 

@@ -26,5 +26,5 @@ class BernoulliLikelihood(Likelihood):
     """
 
     def forward(self, z: Tensor) -> Distribution:
-        logits = self.decoder(z)
+        logits = self._decoded(z)
         return GreyBernoulli(logits=logits).to_event(event_dims(logits, z))

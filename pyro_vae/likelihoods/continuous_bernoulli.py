@@ -27,5 +27,5 @@ class ContinuousBernoulliLikelihood(Likelihood):
     """
 
     def forward(self, z: Tensor) -> Distribution:
-        logits = self.decoder(z)
+        logits = self._decoded(z)
         return ContinuousBernoulli(logits).to_event(event_dims(logits, z))

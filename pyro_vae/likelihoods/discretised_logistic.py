@@ -24,6 +24,7 @@ class DiscretisedLogisticLikelihood(LocationScaleLikelihood):
         low, high: the least and the greatest.
 
     Raises:
+        TypeError: a variance that is no :class:`~pyro_vae.likelihoods.Variance`.
         ValueError: fewer than two bins, or ``low`` not below ``high``; data between two values,
             which ``fit`` says before training.
 

@@ -22,6 +22,9 @@ class LaplaceLikelihood(LocationScaleLikelihood):
         decoder: latents [..., latent] to locations [..., *event].
         variance: σ² and how it comes about.
 
+    Raises:
+        TypeError: a variance that is no :class:`~pyro_vae.likelihoods.Variance`.
+
     >>> import torch
     >>> LaplaceLikelihood(torch.nn.Linear(2, 3))(torch.zeros(5, 2)).batch_shape
     torch.Size([5])

@@ -20,6 +20,9 @@ class LogisticLikelihood(LocationScaleLikelihood):
         decoder: latents [..., latent] to locations [..., *event].
         variance: σ² and how it comes about.
 
+    Raises:
+        TypeError: a variance that is no :class:`~pyro_vae.likelihoods.Variance`.
+
     >>> import torch
     >>> LogisticLikelihood(torch.nn.Linear(2, 3))(torch.zeros(5, 2)).batch_shape
     torch.Size([5])

@@ -20,6 +20,9 @@ class NormalLikelihood(LocationScaleLikelihood):
         decoder: latents [..., latent] to means [..., *event].
         variance: σ² and how it comes about.
 
+    Raises:
+        TypeError: a variance that is no :class:`~pyro_vae.likelihoods.Variance`.
+
     >>> import torch
     >>> from pyro_vae import FixedVariance
     >>> likelihood = NormalLikelihood(torch.nn.Linear(2, 3), FixedVariance(0.25))

@@ -23,6 +23,7 @@ class StudentTLikelihood(LocationScaleLikelihood):
         degrees_of_freedom: k > 2, so that there is a variance.
 
     Raises:
+        TypeError: a variance that is no :class:`~pyro_vae.likelihoods.Variance`.
         ValueError: degrees of freedom that are not above 2 and finite.
 
     >>> likelihood = StudentTLikelihood(nn.Linear(2, 3), degrees_of_freedom=5.0)

@@ -37,7 +37,7 @@ class Decoded:
 
     def precision(self) -> Tensor:
         """Λ = S⁻² + JᵀT⁻¹J, [batch, n, n]."""
-        _, variance = normal_moments(self.prior)
+        _, variance = normal_moments(self.prior, "prior")
         return torch.diag_embed(variance.reciprocal()) + self.metric()
 
     def log_height(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyro
@@ -11,13 +12,17 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from pyro_vae._errors import ShapeError
+from pyro_vae._errors import ShapeError, without_trace
 from pyro_vae._handlers import PosteriorMessenger
 from pyro_vae.data import Examples
 from pyro_vae.objectives import Objective
 from pyro_vae.vae import Pair
 
 __all__ = ["check_data"]
+
+# What torch's messages speak of, where shapes are at fault.
+_SHAPES = re.compile(r"\b(shapes?|sizes?|dim|dims|[1-9]D|dimensions?|channels?|elements)\b", re.I)
+_DTYPES = re.compile(r"dtype|scalar type|type \(.*should be the same", re.I)
 
 
 @torch.no_grad()
@@ -29,8 +34,8 @@ def check_data(
     The pair is left as it was: also what a batch normalisation has counted.
 
     Raises:
-        ValueError: data off the support, shapes that do not fit, or what Pyro's own validation
-            finds.
+        ValueError: data off the support, shapes or dtypes that do not fit, or what Pyro's own
+            validation finds. Any other error of the pair is its own.
     """
     batch = data.batch(slice(0, batch_size))
     before = [(buffer, buffer.clone()) for buffer in pair.buffers()]
@@ -43,13 +48,28 @@ def check_data(
     except RuntimeError as error:
         if type(error) is not RuntimeError:  # e.g. too little memory on a GPU
             raise
-        raise ShapeError(
-            f"{name}: expected what the pair takes; got shape {list(batch.shape)} in a batch, with "
-            f"which it ended in: {error}. Reshape the data or change the networks."
-        ) from error
+        _raise_if_of_data(error, pair, batch, name)
+        raise
     finally:
         for buffer, value in before:
             buffer.copy_(value)
+
+
+def _raise_if_of_data(error: RuntimeError, pair: Pair, batch: Tensor, name: str) -> None:
+    """In words of the data, if it is their dtype or their shape that the pair does not take."""
+    told = without_trace(error)
+    own = {p.dtype for p in pair.parameters() if p.is_floating_point()}
+    if _DTYPES.search(told) and own and own != {batch.dtype}:
+        dtypes = ", ".join(sorted(map(str, own)))
+        raise ValueError(
+            f"{name}: expected the dtype of the networks, {dtypes}; got {batch.dtype}, with which "
+            f"the pair ended in: {told}. Convert the data, x.to(…), or the pair, vae.to(…)."
+        ) from error
+    if _SHAPES.search(told):
+        raise ShapeError(
+            f"{name}: expected what the pair takes; got shape {list(batch.shape)} in a batch, with "
+            f"which it ended in: {told}. Reshape the data or change the networks."
+        ) from error
 
 
 def _observed_sites(pair: Pair, batch: Tensor) -> list[dict[str, Any]]:

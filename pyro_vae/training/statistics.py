@@ -22,10 +22,11 @@ def update_statistics(
 ) -> None:
     """Estimate on ``x`` what a pair estimates on the training set for evaluation.
 
-    That is the variance S² of a :class:`~pyro_vae.priors.FloatingPrior` (Fyffe, eq. 4) and the
-    σ² of an :class:`~pyro_vae.likelihoods.OptimalVariance` (Yu, eq. 43). Parameters, modes
-    and the global random state stay as they are. A pair with nothing to estimate is left alone.
-    :func:`pyro_vae.fit` calls this before each validation and at its end.
+    That is the variance S² of a :class:`~pyro_vae.priors.FloatingPrior` (Fyffe, eq. 4), and the σ²
+    of an :class:`~pyro_vae.likelihoods.OptimalVariance` (Yu, eq. 43) or of
+    :class:`~pyro_vae.likelihoods.BAGGINS` (Fyffe, eq. 29). Parameters, modes and the global random
+    state stay as they are. A pair with nothing to estimate is left alone. :func:`pyro_vae.fit`
+    calls this before each validation and at its end.
 
     Args:
         model, guide: the pair.

@@ -39,6 +39,7 @@ from pyro_vae.evaluation import (
     closed_form_evidence,
     decoder_jacobian,
     gradient_snr,
+    grid_log_evidence,
     information,
     information_metric,
     log_evidence,
@@ -343,6 +344,7 @@ EVALUATIONS: dict[str, Callable[[VAE, Tensor], object]] = {
         vae.model, vae.guide, x, num_chains=2, num_temperatures=2
     ),
     "quadrature_log_evidence": lambda vae, x: quadrature_log_evidence(vae.model, x[:2], cells=8),
+    "grid_log_evidence": lambda vae, x: grid_log_evidence(vae.prior, vae.likelihood, x, cells=8),
     "information": lambda vae, x: information(vae.model, vae.guide, x),
     "active_units": lambda vae, x: active_units(vae.guide, x),
     "reconstruction_error": lambda vae, x: reconstruction_error(vae.model, vae.guide, x),

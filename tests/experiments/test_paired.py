@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.paired import Estimate, estimate, paired_difference
+from experiments.paired import Estimate, estimate, interval, paired_difference, signed
 
 VALUES = [-24.7, -24.5, -25.1, -24.9]
 
@@ -84,3 +84,10 @@ def test_the_interval_covers_as_often_as_it_says(seeds: int) -> None:
         covering += abs(found.mean + 130) <= found.half_width
     low, high = stats.binom.ppf([5e-7, 1 - 5e-7], 2000, 0.95)
     assert low <= covering <= high
+
+
+def test_an_interval_is_written_with_signs_and_lies_on_a_side_of_zero() -> None:
+    assert [Estimate(mean, 1.0, 2.0).side_of_zero() for mean in (3.0, 1.0, -3.0)] == [1, 0, -1]
+    assert interval(Estimate(-3.0, 1.0, 2.0)) == "[−5.00, −1.00]"
+    assert interval(Estimate(3.0, None, None)) == "– (one seed)"
+    assert signed(0.25, 1) == "+0.2"

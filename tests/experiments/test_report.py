@@ -34,6 +34,7 @@ def result(method: str, seed: int, bound: float) -> dict[str, Any]:
         "reconstruction_error": 3.0,
         "training_seconds": 30.0,
         "machine": MACHINE,
+        "history": [{"epoch": 2, "validation": bound}],
     }
 
 
@@ -64,11 +65,20 @@ GAIN, LOSS, UNDECIDED = [1.0, 1.1, 0.9], [-1.0, -1.1, -0.9], [1.0, -1.0, 0.2]
 
 def test_a_gain_a_loss_and_neither_are_told_apart() -> None:
     gain, loss = verdict(results(GAIN, LOSS)).split(" BILBO")
-    difference = "the 95 % interval of its difference to Learned Σ"
-    assert gain == f"Constant Σ: yes, {difference} lies above zero."
-    assert loss == f": no, worse, {difference} lies below zero."
+    difference = "averaged over the last quarter, its difference to Learned Σ is"
+    alone = "of the measurements alone, the interval lies"
+    where = "wherever in it training stops"
+    assert gain == (
+        f"Constant Σ: yes, {where}; {difference} +1.00 [+0.75, +1.25]; {alone} above zero at 1 "
+        "of 1."
+    )
+    assert loss == (
+        f": no, worse, {where}; {difference} −1.00 [−1.25, −0.75]; {alone} below zero at 1 of 1."
+    )
     neither = verdict(results(UNDECIDED, GAIN))
-    assert f"Constant Σ: undecided, {difference} holds zero." in neither
+    assert (
+        f"Constant Σ: undecided; {difference} +0.07 [−2.43, +2.57], which holds zero, as" in neither
+    )
     assert "BILBO: yes" in neither
 
 
@@ -83,7 +93,7 @@ def test_two_seeds_make_no_claim_however_far_apart() -> None:
 def test_one_seed_makes_no_claim() -> None:
     told = text_of(results([5.0], [5.0]))
     assert verdict(results([5.0], [5.0])).startswith("No claim")
-    assert told.count("– (one seed)") == 6
+    assert told.count("– (one seed)") == 9
     assert "one seed." in told
     assert "seed(s)" not in told
     assert "| Constant Σ | −19.00 | – |" in told
@@ -118,12 +128,29 @@ def test_a_weaker_baseline_than_the_papers_is_told() -> None:
     bounds = {"Learned Σ": -137.7, "Constant Σ": -133.3, "BILBO": -134.9}
     found = [result(method, seed, bound) for seed in range(3) for method, bound in bounds.items()]
     told = text_of(found, data="mnist")
+    assert "The averages against the paper's bounds" in told
     assert "Learned Σ is 1.2 nats below (−136.5), Constant Σ is 0.9 nats above (−134.2)" in told
-    assert "Constant Σ − Learned Σ, +4.40, is 1.9 times the paper's +2.3; BILBO − Learned" in told
-    assert "+2.80, is 1.3 times the paper's +2.2. 1.2 nats of each are there because" in told
-    assert "Against the paper" not in text_of(found, data="digits")
-    stronger = [r | {"bound": r["bound"] + 2 * (r["method"] == "Learned Σ")} for r in found]
-    assert "worse here" not in text_of(stronger, data="mnist")
+    held = "which its interval does not hold"  # the seeds are alike: the intervals have no width
+    assert f"Constant Σ − Learned Σ, +4.40, is 1.9 times the paper's +2.3, {held}; BILBO" in told
+    assert f"+2.80, is 1.3 times the paper's +2.2, {held}. 1.2 nats of each are there bec" in told
+    assert "the paper's bounds" not in text_of(found, data="digits")
+    bounds["Learned Σ"] += 2
+    found = [result(method, seed, bound) for seed in range(3) for method, bound in bounds.items()]
+    assert "worse here" not in text_of(found, data="mnist")
+
+
+def test_the_paper_is_held_against_averages_not_the_last_epoch() -> None:
+    spread = {"Learned Σ": (-138.5, -136.5, -134.5), "Constant Σ": (-134.2,) * 3}
+    spread["BILBO"] = spread["Constant Σ"]
+    found = [result(method, seed, spread[method][seed]) for seed in range(3) for method in METHODS]
+    dipped = [r | {"bound": r["bound"] - 7} for r in found]
+    told = text_of(dipped, data="mnist")
+    assert (
+        "bounds: Learned Σ agrees (−136.5), Constant Σ agrees (−134.2), BILBO is 0.1 nats" in told
+    )
+    assert "seeds lie between −138.50 and −134.50." in told
+    assert "+2.30, is 1.0 times the paper's +2.3, which its interval holds;" in told
+    assert "worse here" not in told
 
 
 def test_pictures_are_of_the_seed_whose_baseline_is_the_median() -> None:

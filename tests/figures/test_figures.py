@@ -45,6 +45,16 @@ def legend_texts(figure: Figure) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+def tile(axes, row: int, column: int, height: int = 6, width: int = 7, gap: int = 1) -> np.ndarray:
+    """A picture of a mosaic."""
+    top, left = row * (height + gap), column * (width + gap)
+    return np.asarray(axes.images[0].get_array())[top : top + height, left : left + width]
+
+
+def cluster_names(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
 # ── the package ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -213,8 +223,87 @@ def test_a_few_outliers_do_not_set_the_limits():
     assert np.abs(axes.get_xlim()).max() < 100
 
 
-def test_a_collapsed_posterior_is_still_drawn(tmp_path):
-    figures.save(figures.posterior_means({"a": (np.zeros((9, 2)), None)}), tmp_path / "dot.png")
+@pytest.mark.parametrize(
+    ("means", "told"),
+    [
+        (np.zeros((9, 2)), "99 % on one point"),
+        (np.full((9, 2), 7.25), "99 % on one point"),
+        (2e-5 * (np.arange(400) % 2)[:, None] * np.ones(2), r"99 % within $2 \times 10^{-5}$"),
+    ],
+)
+def test_a_collapsed_posterior_is_called_so_and_no_label_stands_in_it(means, told, tmp_path):
+    figure = figures.posterior_means({"a": (means, np.arange(len(means)) % 3)})
+    figures.save(figure, tmp_path / "dot.png")
+    (axes,) = figure.axes
+    assert cluster_names(axes) == [f"collapsed:\n{told}"]
+    assert np.diff(axes.get_xlim()) >= 2
+    assert len(scattered(axes)) == len(means)
+
+
+def test_means_that_are_small_and_apart_are_not_called_collapsed():
+    (axes,) = figures.posterior_means({"a": (MEANS * 1e-3, LABELS)}).axes
+    assert not any("collapsed" in text for text in cluster_names(axes))
+
+
+NOISE = np.random.default_rng(4).normal(size=(2_000, 2))
+CLUSTERS = NOISE + 4 * np.indices((5, 2)).reshape(2, 10).T.repeat(200, axis=0)
+TEN = np.arange(10).repeat(200)
+
+
+def test_a_cluster_is_named_among_its_own_points():
+    (axes,) = figures.posterior_means({"a": (CLUSTERS, TEN)}).axes
+    assert sorted(cluster_names(axes)) == [str(digit) for digit in range(10)]
+    for text in axes.texts:
+        distance = np.linalg.norm(CLUSTERS - text.get_position(), axis=1)
+        nearest = TEN[np.argsort(distance)[:20]]
+        assert (nearest == int(text.get_text())).mean() > 0.8
+
+
+def rays() -> np.ndarray:
+    """Ten clusters that are densest where they meet."""
+    angle, radius = 2 * np.pi * TEN / 10, np.linspace(0, 1, 200)[np.arange(2_000) % 200] ** 4
+    return 100 * radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1) + NOISE
+
+
+def pairs() -> np.ndarray:
+    """Ten clusters, two and two in the same place."""
+    return NOISE + np.stack([5 * (TEN // 2), np.zeros(2_000)], axis=1)
+
+
+@pytest.mark.parametrize("points", [rays(), pairs(), np.flip(pairs(), axis=1)])
+@pytest.mark.parametrize("panels", [1, 4])
+def test_no_two_names_of_clusters_overlap_and_none_is_cut(points, panels):
+    figure = figures.posterior_means({f"m{i}": (points, TEN) for i in range(panels)})
+    figure.canvas.draw()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert len(boxes) >= 6
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+            assert axes.bbox.fully_containsx(box.x0)
+            assert axes.bbox.fully_containsx(box.x1)
+            assert axes.bbox.fully_containsy(box.y0)
+            assert axes.bbox.fully_containsy(box.y1)
+
+
+def test_two_mixed_clusters_are_each_named_where_they_are_not_mixed():
+    points = NOISE[:800].copy()
+    points[:100, 1] += 8
+    points[400:500, 0] += 8
+    (axes,) = figures.posterior_means({"a": (points, np.repeat([4, 9], 400))}).axes
+    assert sorted(cluster_names(axes)) == ["4", "9"]
+
+
+def test_labels_that_say_nothing_of_where_points_are_stand_in_the_legend_alone():
+    figure = figures.posterior_means({"a": (NOISE, TEN)})
+    assert cluster_names(figure.axes[0]) == []
+    assert len(legend_texts(figure)) == 10
+
+
+def test_long_labels_stand_in_the_legend_alone():
+    figure = figures.posterior_means({"a": (CLUSTERS, np.where(TEN < 5, "coat", "shirt"))})
+    assert cluster_names(figure.axes[0]) == []
+    assert legend_texts(figure) == ["coat", "shirt"]
 
 
 @pytest.mark.parametrize(
@@ -281,11 +370,10 @@ def test_what_posterior_variance_against_mean_refuses(means, variances, prior, m
 def test_image_grid_lays_images_out_by_row_and_column():
     figure = figures.image_grid({"a": GRID, "b": GRID[:2]}, value_range=(-1.0, 2.0))
     first, second = (axes.images[0] for axes in figure.axes)
-    assert first.get_array().shape == (4 * 6, 5 * 7)
-    assert second.get_array().shape == (2 * 6, 5 * 7)
+    assert first.get_array().shape == (4 * 7 - 1, 5 * 8 - 1)
+    assert second.get_array().shape == (2 * 7 - 1, 5 * 8 - 1)
     for row, column in np.ndindex(4, 5):
-        tile = first.get_array()[6 * row : 6 * (row + 1), 7 * column : 7 * (column + 1)]
-        np.testing.assert_array_equal(tile, GRID[row, column])
+        np.testing.assert_array_equal(tile(figure.axes[0], row, column), GRID[row, column])
     assert first.get_clim() == (-1.0, 2.0)
     assert first.get_cmap().name == "gray"
 
@@ -293,18 +381,40 @@ def test_image_grid_lays_images_out_by_row_and_column():
 def test_image_grid_has_colours_where_there_are_three_channels():
     coloured = np.stack([GRID, GRID + 1, GRID - 1], axis=2)  # channels before rows and columns
     (axes,) = figures.image_grid(coloured, value_range=(-2.0, 3.0)).axes
-    mosaic = axes.images[0].get_array()
-    assert mosaic.shape == (4 * 6, 5 * 7, 3)
     expected = np.clip((coloured + 2) / 5, 0, 1)
     for row, column in np.ndindex(4, 5):
-        tile = mosaic[6 * row : 6 * (row + 1), 7 * column : 7 * (column + 1)]
-        np.testing.assert_allclose(tile, expected[row, column].transpose(1, 2, 0))
+        drawn = tile(axes, row, column)
+        np.testing.assert_allclose(drawn[..., :3], expected[row, column].transpose(1, 2, 0))
+        assert (drawn[..., 3] == 1).all()
+    assert (axes.images[0].get_array()[6, :, 3] == 0).all()
+
+
+@pytest.mark.parametrize(("side", "gap"), [(8, 1), (16, 1), (28, 2), (64, 4)])
+def test_pictures_are_apart_in_both_directions(side, gap):
+    images = RNG.uniform(size=(2, 3, side, side))
+    (axes,) = figures.image_grid(images).axes
+    mosaic = np.ma.filled(axes.images[0].get_array(), np.nan)
+    between = np.isnan(mosaic)
+    assert mosaic.shape == (2 * side + gap, 3 * side + 2 * gap)
+    assert between.all(axis=1).sum() == gap
+    assert between.all(axis=0).sum() == 2 * gap
+    assert between.sum() == mosaic.size - images.size
+
+
+def test_the_gap_is_unlike_the_background_of_the_pictures(tmp_path):
+    for background, unlike in [(0.0, 1.0), (1.0, 0.69)]:
+        path = tmp_path / "grid.png"
+        figures.save(figures.image_grid(np.full((1, 2, 8, 8), background)), path)
+        picture = imread(path)[..., 0]
+        assert picture[picture.shape[0] // 2, picture.shape[1] // 2] == pytest.approx(
+            unlike, abs=0.01
+        )
 
 
 def test_reconstructions_may_be_coloured():
     coloured = np.stack([GRID[0]] * 3, axis=1)
     (axes,) = figures.reconstructions(coloured, {"a": coloured}).axes
-    assert axes.images[0].get_array().shape == (2 * 6, 5 * 7, 3)
+    assert axes.images[0].get_array().shape == (2 * 7 - 1, 5 * 8 - 1, 4)
     with pytest.raises(ValueError, match=r"originals: expected shape \[N, 3, H, W\]"):
         figures.reconstructions(coloured[:, :2], {"a": coloured[:, :2]})
 
@@ -325,11 +435,10 @@ def test_reconstructions_stand_under_their_originals():
     originals, ours = GRID[0], {"a": GRID[1], "b": GRID[2]}
     (axes,) = figures.reconstructions(originals, ours).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["input", "a", "b"]
-    mosaic = axes.images[0].get_array()
+    np.testing.assert_allclose(axes.get_yticks(), [2.5, 9.5, 16.5])
     for row, images in enumerate([originals, *ours.values()]):
         for column, image in enumerate(images):
-            tile = mosaic[6 * row : 6 * (row + 1), 7 * column : 7 * (column + 1)]
-            np.testing.assert_array_equal(tile, image)
+            np.testing.assert_array_equal(tile(axes, row, column), image)
 
 
 def test_what_reconstructions_refuses():
@@ -383,7 +492,8 @@ def test_latent_manifold_has_the_grid_then_means_above_samples(labels):
     samples = MEANS + RNG.normal(size=MEANS.shape)
     figure = figures.latent_manifold(GRID, MEANS, samples, labels)
     picture, upper, lower = figure.axes
-    assert picture.images[0].get_array().shape == (4 * 6, 5 * 7)
+    assert picture.images[0].get_array().shape == (4 * 7 - 1, 5 * 8 - 1)
+    assert [*picture.get_xticks(), *picture.get_yticks()] == []
     np.testing.assert_array_equal(rows_sorted(scattered(upper)), rows_sorted(MEANS))
     np.testing.assert_array_equal(rows_sorted(scattered(lower)), rows_sorted(samples))
     assert upper.get_xlim() == lower.get_xlim()
@@ -391,7 +501,25 @@ def test_latent_manifold_has_the_grid_then_means_above_samples(labels):
     assert len(figure.legends) == (labels is not None)
 
 
+def test_values_of_latents_stand_at_the_pictures_that_they_decode_to():
+    first, second = np.meshgrid([-200.0, -1.25, 0.0, 1.25, 200.0], [3.0, 0.5, -0.5, -3.0])
+    latents = np.stack([first, second], axis=-1)
+    axes = figures.latent_manifold(GRID, MEANS, MEANS, latents=latents).axes[0]
+    np.testing.assert_allclose(axes.get_xticks(), 3 + 8 * np.arange(5))
+    np.testing.assert_allclose(axes.get_yticks(), 2.5 + 7 * np.arange(4))
+    told = [[each.get_text() for each in a.get_ticklabels()] for a in (axes.xaxis, axes.yaxis)]
+    assert told == [["−200", "−1.25", "0", "1.25", "200"], ["3", "0.5", "−0.5", "−3"]]
+
+
+def test_means_that_are_a_spot_beside_the_samples_are_called_collapsed():
+    _, upper, lower = figures.latent_manifold(GRID, NOISE * 0.01, NOISE, TEN).axes
+    assert cluster_names(upper) == ["collapsed:\n99 % within 0.05"]
+    assert "collapsed" not in "".join(cluster_names(lower))
+
+
 def test_what_latent_manifold_refuses():
+    with pytest.raises(ValueError, match=r"latents: expected shape \[4, 5, 2\]; got \(5, 4, 2\)"):
+        figures.latent_manifold(GRID, MEANS, MEANS, latents=np.zeros((5, 4, 2)))
     with pytest.raises(ValueError, match=r"samples: expected shape \[300, 2\]; got \(9, 2\)"):
         figures.latent_manifold(GRID, MEANS, MEANS[:9])
     with pytest.raises(ValueError, match=r"images: expected shape \[rows, cols, H, W\]"):

@@ -84,9 +84,11 @@ def test_the_worst_image_is_on_the_left_above_its_reconstruction(coloured, tmp_p
     mosaic = np.asarray(axes.images[0].get_array())
     for column, datum in enumerate([2, 1, 3, 0]):
         for row, each in enumerate([images, ours]):
-            tile = mosaic[6 * row : 6 * (row + 1), 7 * column : 7 * (column + 1)]
+            tile = mosaic[7 * row : 7 * row + 6, 8 * column : 8 * column + 7]
+            tile = tile[..., :3] if coloured else tile  # opaque
             expected = each[datum].transpose(1, 2, 0) if coloured else each[datum]
             np.testing.assert_array_equal(tile, expected)
+    np.testing.assert_allclose(axes.get_xticks(), 3 + 8 * np.arange(4))
     save(figure, tmp_path / "worst.png", dpi=50)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyro_vae import (
     VAE,
+    BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
     DecodedVariance,
     DiscretisedLogisticLikelihood,
@@ -34,6 +36,7 @@ from pyro_vae import (
 )
 from pyro_vae.distributions import DiscretisedLogistic, Logistic
 from pyro_vae.evaluation import bits_per_dim
+from pyro_vae.nn import LeadingShape
 from tests.models.goodness import check_line
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -340,3 +343,51 @@ def test_an_odd_number_of_outputs_is_refused() -> None:
 def test_a_students_t_needs_a_variance(degrees: float) -> None:
     with pytest.raises(ValueError, match="expected a finite number > 2"):
         StudentTLikelihood(nn.Linear(2, 3), degrees_of_freedom=degrees)
+
+
+# --- what they are made of ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variance", "told"),
+    [
+        (0.2, r"got 0\.2\. Take FixedVariance\(0\.2\)"),
+        (1, r"got 1\. Take FixedVariance\(1\)"),
+        (torch.tensor(0.5), r"got tensor\(0\.5.*\)\. Take e\.g\. FixedVariance\(0\.2\)"),
+        (FixedVariance, r"got <class .*FixedVariance'>\. Take e\.g\."),
+    ],
+    ids=str,
+)
+def test_what_is_no_variance_is_refused(variance: Any, told: str) -> None:
+    made = inspect.unwrap(NormalLikelihood.__init__)  # without the type check of the tests
+    with pytest.raises(TypeError, match=rf"^variance: expected a Variance; {told}"):
+        made(NormalLikelihood.__new__(NormalLikelihood), nn.Linear(2, 3), variance)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Linear(2, 8), nn.Unflatten(1, (2, 2, 2)), nn.ConvTranspose2d(2, 1, 2)),
+        nn.Sequential(nn.Linear(2, 8), nn.Unflatten(-1, (2, 2, 2)), nn.BatchNorm2d(2)),
+        nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8)),
+    ],
+)
+@pytest.mark.parametrize(
+    "make", [*LOCATION_SCALE.values(), BernoulliLikelihood, ContinuousBernoulliLikelihood]
+)
+def test_a_decoder_of_one_batch_dimension_is_told_of_its_wrapper(
+    make: Callable[..., Likelihood], network: nn.Module
+) -> None:
+    variance = (FixedVariance(1.0),) if make in LOCATION_SCALE.values() else ()
+    likelihood, z, x = make(network.double(), *variance), torch.randn(3, 5, 2), torch.rand(5, 8)
+    assert likelihood(z[0]).batch_shape == (5,)
+    before = [value.clone() for value in network.buffers()]
+    told = r"decoder: expected .* any leading shape.*got \[3, 5, 2\].*LeadingShape\(decoder, event_"
+    for call in (lambda: likelihood(z), lambda: likelihood.during_inference(z, x)):
+        with pytest.raises(ShapeError, match=told):
+            call()
+    for value, old in zip(network.buffers(), before, strict=True):
+        if value.is_floating_point():  # a call that fails is counted by batch normalisation itself
+            assert torch.equal(value, old)
+    assert network.training
+    assert make(LeadingShape(network, 1), *variance)(z).batch_shape == (3, 5)

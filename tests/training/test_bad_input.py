@@ -14,10 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from pyro_vae import (
+    BAGGINS,
+    IWAE,
     VAE,
     BernoulliLikelihood,
+    DecoderPrecisionGuide,
     EarlyStopping,
     NormalGuide,
+    NormalLikelihood,
     Pair,
     ShapeError,
     StandardNormalPrior,
@@ -122,6 +126,67 @@ def test_a_shape_that_only_the_networks_know_to_be_wrong(name: str) -> None:
     )
     with pytest.raises(ShapeError, match=told):
         quietly(Pair(Independent(), Convolving()), **data, before_epoch=never)
+
+
+class Failing(Blind):
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self.message = message
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize(
+    "message", ["not a matter of form", "Expected all tensors to be on the same device, but got"]
+)
+def test_an_error_that_is_not_about_the_datas_shape_keeps_its_words(message: str) -> None:
+    with pytest.raises(RuntimeError, match=f"^{message}"):
+        quietly(Pair(Independent(), Failing(message)), torch.randn(6, 5), before_epoch=never)
+
+
+def test_an_estimate_that_is_missing_is_told_as_such() -> None:
+    prior = StandardNormalPrior(2)
+    likelihood = NormalLikelihood(nn.Linear(2, 5), BAGGINS(0.2))
+    guide = DecoderPrecisionGuide(nn.Linear(5, 2), prior, likelihood)
+    vae = VAE(prior=prior, likelihood=likelihood, guide=guide)
+    with pytest.raises(RuntimeError, match=r"^BAGGINS's squared error: expected an estimate"):
+        quietly(vae, torch.randn(6, 5), before_epoch=never)
+
+
+class Convolved(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv1d(1, 4, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.unsqueeze(1)).squeeze(-1)
+
+
+@pytest.mark.parametrize("encoder", [nn.Linear(64, 4), Convolved()])
+def test_data_of_another_dtype_than_the_networks(encoder: nn.Module) -> None:
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=BernoulliLikelihood(nn.Linear(2, 64)),
+        guide=NormalGuide(encoder),
+    )
+    told = r"data: expected the dtype of the networks, torch\.float32; got torch\.float64.*x\.to\("
+    with pytest.raises(ValueError, match=told):
+        quietly(vae, GOOD.double(), before_epoch=never)
+
+
+def test_a_decoder_that_takes_no_particles_is_told_of_its_wrapper() -> None:
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Unflatten(1, (2, 4)), nn.ConvTranspose1d(2, 1, 2))
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(5, 4))
+    vae = VAE(
+        prior=StandardNormalPrior(2),
+        likelihood=NormalLikelihood(decoder),
+        guide=NormalGuide(encoder),
+    )
+    x = torch.randn(6, 1, 5)
+    assert len(quietly(vae, x)) == 1
+    with pytest.raises(ShapeError, match=r"^decoder: expected .*pyro_vae\.nn\.LeadingShape"):
+        quietly(vae, x, objective=IWAE(3), before_epoch=never)
 
 
 def test_data_with_a_single_number_each() -> None:

@@ -37,12 +37,15 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
 
 _QUESTION = (
     "Fyffe (*There and Back Again: Unraveling the Variational Auto-Encoder*) derives what a VAE's "
-    "prior, decoder and posterior are at its optimum, and from that two ways to do without learned "
-    "variances. Here each equation is held against trained networks, and each way against the "
-    "others. The paper's figures 6, 8–11, 14 and 15 are this experiment's. Figures 2–5, 12 and 13, "
-    "what learned and constant variances of posteriors cost, are of `python -m experiments "
-    "posterior_variance` (figure 4 with 100 latents: `--latent 100`); the faces, figures 7, 16 and "
-    "17, of `python -m experiments faces`."
+    "prior, decoder and posterior are at its optimum, and from that two ways to do without "
+    "learned variances. Here each equation is held against trained networks, and each way against "
+    "the others. The paper's figures 6, 8–11, 14 and 15 are this experiment's. Its other figures "
+    "are of other commands: 2–5, 12 and 13, what learned and constant variances of posteriors "
+    "cost, of `python -m experiments posterior_variance` ([with two "
+    "latents](posterior_variance.md), [with 100](posterior_variance_100d.md), `--latent 100`); 7, "
+    "16 and 17 of `python -m experiments faces` ([faces](faces.md)). Eq. 27, which needs as many "
+    "latents as data have dimensions, is held against [a plane](there_and_back_toy.md), `--data "
+    "toy`."
 )
 
 

@@ -36,13 +36,15 @@ def equations(config: Config, root: Path) -> list[str]:
 _ABOUT_EQUATIONS = (
     "Of VAEs with learned posterior variances under N(0, I), trained by the ELBO. *Predicted*: by "
     "the equation from the trained networks. *Measured*: without it — by descent, by automatic "
-    "differentiation of many draws, by importance sampling, by differences, by another "
-    "factorisation. The first three columns of numbers are of {checked} data that were trained on, "
-    "where the conditions of an optimum are meant to hold; the last three of as many held out. "
-    "*Agreement*: how far the prediction's mean is from the measured one; and, after ±, the root "
-    "mean square difference of single data over that of what is measured: ± 0 % where each datum "
-    "agrees, ± 100 % where the prediction says nothing of it. In **bold** what is met within 1 %, "
-    "or within two standard errors where those are at most a fifth of it."
+    "differentiation of many draws, by differences, by another factorisation; log p(x) of two "
+    "latents by quadrature, of more by importance sampling around the posterior's mode and around "
+    "the encoder's, a lower bound where the posterior has other modes. The first three columns of "
+    "numbers are of {checked} data that were trained on, where the conditions of an optimum are "
+    "meant to hold; the last three of as many held out. *Agreement*: how far the prediction's "
+    "mean is from the measured one; and, after ±, the root mean square difference of single data "
+    "over that of what is measured: ± 0 % where each datum agrees, ± 100 % where the prediction "
+    "says nothing of it. In **bold** what is met within 1 %, or within two standard errors where "
+    "those are at most a fifth of it."
 )
 
 
@@ -122,14 +124,14 @@ def _departures(trained: Mapping[Variant, Mapping[str, Any]]) -> list[str]:
 
 
 _ABOUT_DEPARTURE = (
-    "Eq. 16 and 26 are Laplace's approximation of log p(x), taken at the encoder's mean. What they "
-    "are off by, in nats: there, and *at the mode* of the posterior, found by Gauss–Newton steps. "
-    "The first less the second is what encoders that miss the mode cost; what is left at the mode "
-    "is the posterior's shape, and what importance sampling from an encoder many deviations off "
-    "misses of it. *Distance*: of mean and mode, in the posterior's standard "
-    "deviations. *Bend*: by how many nats ½ log det(S⁻² + JᵀT⁻¹J) changes from the mode to a draw "
-    "from the normal posterior there; 0 for a linear decoder. *Rank*: directions that the data "
-    "determine better than the prior does."
+    "Eq. 16 and 26 are Laplace's approximation of log p(x), taken at the encoder's mean. What "
+    "they are off by, in nats: there, and *at the mode* of the posterior, found by Gauss–Newton "
+    "steps from there. The first less the second is what encoders that miss the mode cost; what "
+    "is left at the mode is the posterior's shape: its bend, and other modes. ± is the standard "
+    "error of log p(x). *Distance*: of mean and mode, in the posterior's standard deviations. "
+    "*Bend*: by how many nats ½ log det(S⁻² + JᵀT⁻¹J) changes from the mode to a draw from the "
+    "normal posterior there; 0 for a linear decoder. *Rank*: directions that the data determine "
+    "better than the prior does."
 )
 
 
