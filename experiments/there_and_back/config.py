@@ -24,7 +24,8 @@ class Config:
         epochs: of most runs.
         start_epochs: of the study of what encoders start with.
         seeds: of that study, and of BAGGINS without scaling.
-        scales: λ, what the data are multiplied by; not powers of 2 alone, which round alike.
+        scales: λ, what the data are multiplied by.
+        rounding_scales: more of them for BAGGINS: powers of 2 round alike, and change no digit.
         taus: τ of BAGGINS.
         tau: the one that is used where it is not varied.
         deviations: σ of the posterior.
@@ -42,7 +43,8 @@ class Config:
     epochs: int = 100
     start_epochs: int = 40
     seeds: int = 3
-    scales: tuple[float, ...] = (1 / 16, 1 / 3, 1.0, 3.0, 16.0)
+    scales: tuple[float, ...] = (1 / 16, 1 / 4, 1.0, 4.0, 16.0)
+    rounding_scales: tuple[float, ...] = (1 / 3, 3.0)
     taus: tuple[float, ...] = (1 / 20, 1 / 5, 1.0, 5.0)
     tau: float = 1 / 5
     deviations: tuple[float, ...] = (0.1, 1.0, 10.0)
@@ -71,7 +73,8 @@ _QUICK: dict[str, Any] = {
     "epochs": 2,
     "start_epochs": 2,
     "seeds": 1,
-    "scales": (1 / 3, 1.0),
+    "scales": (1 / 4, 1.0),
+    "rounding_scales": (3.0,),
     "taus": (1 / 5,),
     "deviations": (1.0,),
     "factors": (1.0,),

@@ -162,9 +162,9 @@ def _scales(config: Config) -> Iterator[Variant]:
     yield Variant("learned T", wide, epochs)
     yield Variant("optimal T", wide, epochs)
     yield Variant("BAGGINS of each", wide, epochs, tau=config.tau)
-    for scale in config.scales:
+    for scale in sorted([*config.scales, *config.rounding_scales]):
         yield Variant("BAGGINS", wide, epochs, tau=config.tau, scale=scale)
-    for scale in config.scales:
+    for scale in sorted([min(config.scales), *config.rounding_scales, max(config.scales)]):
         yield Variant("BAGGINS", wide, epochs, tau=config.tau, scale=scale, own_unit=scale == 1)
     for seed in range(1, config.seeds):
         yield Variant("BAGGINS", wide, epochs, seed, tau=config.tau)

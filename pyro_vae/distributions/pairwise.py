@@ -87,6 +87,7 @@ def _bernoulli(logits: Tensor, x: Tensor) -> Tensor:
 def _normal(mean: Tensor, deviation: Tensor, x: Tensor) -> Tensor:
     mean, wide = mean.double(), x.double()
     precision = deviation.double().square().reciprocal()
-    squares = precision @ wide.square().mT - 2 * (precision * mean) @ wide.mT
+    shared = precision[:1] if bool((precision == precision[:1]).all()) else precision
+    squares = shared @ wide.square().mT - 2 * (precision * mean) @ wide.mT
     own = (precision * mean.square() - precision.log() + math.log(2 * math.pi)).sum(1, keepdim=True)
     return (-0.5 * (squares + own)).to(x.dtype)

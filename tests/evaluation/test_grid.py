@@ -146,6 +146,7 @@ def test_mass_beyond_the_edge_is_named() -> None:
     [
         dist.Bernoulli(logits=torch.randn(4, 2, 3)).to_event(2),
         dist.Normal(torch.randn(4, 2, 3), torch.rand(4, 2, 3) + 0.1).to_event(2),
+        dist.Normal(torch.randn(4, 2, 3), torch.rand(2, 3) + 0.1).to_event(2),
         dist.Laplace(torch.randn(4, 2, 3), 1.0).to_event(2),
         dist.MultivariateNormal(torch.randn(4, 3), torch.eye(3)),
     ],
