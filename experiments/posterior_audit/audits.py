@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,11 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from experiments.posterior_audit.config import Config
 from pyro_vae import VAE
 from pyro_vae.diagnostics import (
     Container,
+    Reliability,
     amortisation_audit,
     check_model,
     expected_coverage,
@@ -34,23 +38,29 @@ from pyro_vae.evaluation import (
     annealed_log_evidence,
     bidirectional_log_evidence,
     bound_terms,
+    grid_log_evidence,
     information,
     log_evidence,
     quadrature_log_evidence,
 )
 
-__all__ = ["CHOSEN", "Audited", "audit"]
+__all__ = ["APART", "CHOSEN", "Audited", "audit"]
 
 Found: TypeAlias = tuple[dict[str, Any], dict[str, Any]]
 
-CHOSEN = ("smallest", "median", "largest")
+CHOSEN = ("low", "middle", "high")
 """Of the few images, by k̂: those that NUTS is run on."""
+
+APART = 1.05
+"""The R̂ above which chains are not of one distribution."""
 
 _WORST = 12  # images that are shown
 _IN_FILE, _DRAWS_IN_FILE = 32, 100  # of the arviz file
 _SHOWN = 1_000  # draws of a guide beside those of NUTS
 _NUTS_CHUNK = 200
+_AGGREGATE = 10_000  # draws that are shown, at the least
 _ON_A_GRID = 2  # latents
+_MORE, _FINER = 5, 8  # times as many images as the few, and cells as quadrature begins with
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,12 @@ class Audited:
     def pair(self) -> tuple[nn.Module, nn.Module]:
         """Model and guide."""
         return self.vae.model, self.vae.guide
+
+    @cached_property
+    def weights(self) -> Reliability:
+        """Of all test images: k̂ is of these draws wherever it is told, but for that of more
+        draws beside other estimates of log p(x)."""
+        return reliability(*self.pair, self.test, num_samples=self.config.weight_samples)
 
 
 def audit(of: Audited) -> Found:
@@ -119,7 +135,7 @@ def _bound(of: Audited) -> Found:
 
 
 def _weights(of: Audited) -> Found:
-    found = reliability(*of.pair, of.test, num_samples=of.config.weight_samples)
+    found = of.weights
     worst = found.worst(min(_WORST, len(of.test)))
     numbers = {
         "log_evidence": found.log_evidence.double().mean().item(),
@@ -169,6 +185,15 @@ def _quadrature(of: Audited) -> Found:
     found = quadrature_log_evidence(of.vae.model, of.few, cells=of.config.cells)
     numbers = {"exact_change": found.error.max().item()}
     return numbers, {"exact": found.value}
+
+
+def _grid(of: Audited) -> Found:
+    """What models are compared by: of more images than the few, for which there is time so."""
+    if of.config.latent > _ON_A_GRID:
+        return {}, {}
+    x, cells = of.test[: _MORE * of.config.few], _FINER * of.config.cells
+    found = grid_log_evidence(of.vae.prior, of.vae.likelihood, x, cells=cells)
+    return {}, {"grid": found.value, "grid_error": found.error}
 
 
 def _sandwich(of: Audited) -> Found:
@@ -273,12 +298,25 @@ def _information(of: Audited) -> Found:
         "active": found.active.count,
         "information_in_words": found.summary(),
     }
-    return numbers, {"aggregate": found.draws, "prior": found.prior_draws}
+    return numbers, {"aggregate": _of_each(of), "prior_normal": _normal(of.vae.prior())}
+
+
+def _of_each(of: Audited) -> Tensor:
+    """As many draws of each test image's posterior: together, of the aggregate posterior."""
+    rounds = math.ceil(_AGGREGATE / len(of.test))
+    with torch.no_grad(), torch.random.fork_rng([]):
+        torch.manual_seed(10)
+        return torch.cat([of.vae.guide(of.test) for _ in range(rounds)])
+
+
+def _normal(prior: Distribution) -> Tensor:
+    """Means and deviations, [2, latent]: every prior here is a normal."""
+    return torch.stack([prior.mean, prior.stddev]).detach()
 
 
 def _nuts(of: Audited, refined: nn.Module) -> Found:
     """Chains on chosen images, and the guide's draws and the best of its family's beside them."""
-    k = reliability(*of.pair, of.few, num_samples=of.config.weight_samples).k
+    k = of.weights.k[: len(of.few)]
     chosen = k.argsort()[[0, len(k) // 2, -1]]
     x = of.few[chosen]
     reference = _reference(of, x)
@@ -287,7 +325,6 @@ def _nuts(of: Audited, refined: nn.Module) -> Found:
     of_nuts = of_nuts.reshape(-1, *of_nuts.shape[2:])
     of_guide, of_refined = (_draws(of.vae.model, g, x) for g in (of.vae.guide, refined))
     found = {
-        "k": k[chosen].tolist(),
         **_of_chains(reference.sample_stats),
         "guide": _against(of_guide, of_nuts),
         "refined": _against(of_refined, of_nuts),
@@ -361,6 +398,7 @@ _AUDITS: dict[str, Callable[[Audited], Found]] = {
     "importance sampling": _importance,
     "annealing": _annealing,
     "quadrature": _quadrature,
+    "grid": _grid,
     "bounds from both sides": _sandwich,
     "gaps and NUTS": _gaps,
     "calibration": _calibration,

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments.jobs import slug
-from experiments.posterior_audit.audits import CHOSEN
+from experiments.markdown import minus
+from experiments.posterior_audit.audits import APART, CHOSEN
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
 from experiments.posterior_audit.methods import Method
@@ -23,6 +24,7 @@ Arrays = Mapping[str, NDArray[Any]]
 Drawn = Iterator[tuple[str, Figure, str]]
 
 _JOINT = "log p(x, z)"
+_HAT, _R_HAT = (f"{letter}\N{COMBINING CIRCUMFLEX ACCENT}" for letter in "kR")
 
 
 def draw(config: Config, root: Path) -> dict[str, str]:
@@ -48,7 +50,8 @@ def _all(
     yield "rate_distortion.png", _plane(config, results), f"{_PLANE}{along}."
     first = config.objectives[0]
     for guide in config.guides:
-        yield from _of_guide(Method(guide, first), found[Method(guide, first)])
+        method = Method(guide, first)
+        yield from _of_guide(method, found[method], results[method])
     method = Method(config.guides[0], first)
     yield "predictions.png", _predictions(found[method], results[method]), _PREDICTIONS
 
@@ -89,7 +92,8 @@ def _ranks_of_joint(arrays: Arrays) -> NDArray[Any]:
 _GAPS = (
     "What the ELBO of held-out images falls short of log p(x) by, and why: the encoder (the best q "
     "of its family, found for each image, would close that part), the family (a flow on top of it "
-    "would), and what not even that closes."
+    "would), and what not even that closes. Whiskers: a standard error of the whole "
+    "over the images."
 )
 
 
@@ -107,7 +111,7 @@ def _gaps(found: Mapping[Method, Arrays]) -> Figure:
 
 
 _PLANE = "After Alemi et al. (2018), figure 1: rate and distortion of each guide on the test images"
-_ALONG = ", a line from the first objective to the second"
+_ALONG = ", a line from one objective to the other"
 
 
 def _plane(config: Config, results: Mapping[Method, Mapping[str, Any]]) -> Figure:
@@ -116,13 +120,15 @@ def _plane(config: Config, results: Mapping[Method, Mapping[str, Any]]) -> Figur
         rate, distortion = (np.array([r[key] for r in own]) for key in ("rate", "distortion"))
         return rate, distortion
 
-    return figures.rate_distortion_plane({guide: both(guide) for guide in config.guides})
+    return figures.rate_distortion_plane(
+        {guide: both(guide) for guide in config.guides}, points=config.objectives
+    )
 
 
 # -- one guide -------------------------------------------------------------------------------------
 
 
-def _of_guide(method: Method, arrays: Arrays) -> Drawn:
+def _of_guide(method: Method, arrays: Arrays, result: Mapping[str, Any]) -> Drawn:
     name = slug(method.guide)
     worst = {method.name: arrays["worst_decoded"]}
     yield (
@@ -133,21 +139,23 @@ def _of_guide(method: Method, arrays: Arrays) -> Drawn:
     if arrays["nuts_draws"].shape[-1] > 1:
         yield (
             f"nuts_{name}.png",
-            _against_nuts(arrays),
+            _against_nuts(arrays, result["nuts"]),
             f"Draws of NUTS from p(z|x), and the contours that hold 50 and 90 % of the guide's "
             f"and of the best of its family: {method.name}. Three of the closely examined images, "
-            f"of {', '.join(CHOSEN)} k\N{COMBINING CIRCUMFLEX ACCENT}.",
+            f"of {', '.join(CHOSEN)} {_HAT}. Where {_R_HAT} is above {APART}, the chains have not "
+            "mixed, and how many draws a mode has says little.",
         )
     yield (
         f"aggregate_{name}.png",
-        figures.aggregate_marginals(arrays["aggregate"], arrays["prior"]),
-        f"The aggregate posterior of the test images against the prior: {method.name}.",
+        figures.aggregate_marginals(arrays["aggregate"], normal=tuple(arrays["prior_normal"])),
+        "The aggregate posterior of the test images against the density of the prior: "
+        f"{method.name}.",
     )
 
 
-def _against_nuts(arrays: Arrays) -> Figure:
+def _against_nuts(arrays: Arrays, found: Mapping[str, Any]) -> Figure:
     panels = {
-        f"{each} k\N{COMBINING CIRCUMFLEX ACCENT}": (
+        _titled(each, arrays["k"][found["image"][i]], found["r_hat"][i]): (
             arrays["nuts_draws"][:, i, :2],
             {
                 "guide": arrays["guide_draws"][:, i, :2],
@@ -157,6 +165,12 @@ def _against_nuts(arrays: Arrays) -> Figure:
         for i, each in enumerate(CHOSEN)
     }
     return figures.guide_against_nuts(panels)
+
+
+def _titled(chosen: str, k: float, r_hat: float) -> str:
+    """Which image a panel is of, and whether its chains are one."""
+    mixed = ": not mixed" if r_hat > APART else ""
+    return minus(f"{chosen} {_HAT}, {k:.2f}") + f"\n{_R_HAT} {r_hat:.2f}{mixed}"
 
 
 _PREDICTIONS = (

@@ -30,7 +30,7 @@ class Config:
     elbo_samples: int = 50
     evidence_samples: int = 5_000
     evidence_data: int = 2_000
-    evidence_cells: int = 1_024
+    evidence_cells: int = 768
     device: str = "cpu"
 
     @property

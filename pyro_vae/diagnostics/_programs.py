@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 
 import pyro
 from torch import Tensor, nn
@@ -50,8 +51,8 @@ def chunks(total: int, size: int) -> list[int]:
     return [min(size, total - done) for done in range(0, total, size)]
 
 
-def check_counts(where: str, **counts: int) -> None:
-    """Raise a ``ValueError`` for a count below 1."""
+def check_counts(where: str, **counts: object) -> None:
+    """Raise a ``ValueError`` for a count below 1, or one that is no integer, be it NumPy's."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise ValueError(f"{where}: expected {name} ≥ 1, an integer; got {count!r}.")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, ShapeError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
@@ -51,6 +52,7 @@ class Simulations:
     max_plate_nesting: int
     chunk_size: int
     seed: int
+    progress: bool
 
     def ranks(self, quantities: Mapping[str, Quantity] | None = None) -> Ranks:
         """Of each element of each latent site, then of each quantity."""
@@ -62,11 +64,12 @@ class Simulations:
             forked_rng(self.seed, device),
         ):
             against = _Truths(self._pair(), quantities or {}, self.num_draws, self.chunk_size)
-            batches = []
-            # A batch has random numbers of its own: what is simulated does not depend on draws.
-            for seed in self._seeds(against.pair.num_data):
-                with forked_rng(seed, device):
-                    batches.append(against.ranked())
+            seeds, batches = self._seeds(against.pair.num_data), []
+            with self._bar(len(seeds) * self.num_draws) as bar:
+                # A batch has random numbers of its own: what is simulated does not depend on draws.
+                for seed in seeds:
+                    with forked_rng(seed, device):
+                        batches.append(against.ranked(bar))
         ranks, noise = (
             torch.cat(part)[: self.num_simulations].cpu().numpy()
             for part in zip(*batches, strict=True)
@@ -81,6 +84,9 @@ class Simulations:
     def _seeds(self, num_data: int) -> list[int]:
         batches = -(-self.num_simulations // num_data)
         return np.random.default_rng(self.seed).integers(2**63, size=batches).tolist()
+
+    def _bar(self, total: int) -> tqdm:
+        return tqdm(total=total, unit="draw", disable=not self.progress, dynamic_ncols=True)
 
     def _check_counts(self) -> None:
         check_counts(
@@ -112,7 +118,7 @@ class _Truths:
                 f"{elements}; got {list(quantities)}. Rename them."
             )
 
-    def ranked(self) -> tuple[Tensor, Tensor]:
+    def ranked(self, bar: tqdm) -> tuple[Tensor, Tensor]:
         """A batch's ranks and the noise beside them, [datum, quantity] each; ties fall anywhere."""
         sites, x = self.pair.simulate()
         truth = self._numbers(sites, x, "z ~ p(z)")
@@ -122,6 +128,7 @@ class _Truths:
             drawn = self._numbers(self.pair.draw(x, size), x, "z ~ q(z|x)")
             below += (drawn < truth).sum(0)
             equal += (drawn == truth).sum(0)
+            bar.update(size)
         tie, noise = self._uniform_numbers(truth.device)
         return below + (tie * (equal + 1)).long(), noise
 

@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta, TransformedDistribution
 from torch import Tensor
-from torch.distributions import AffineTransform, Distribution, Transform, biject_to, constraints
+from torch.distributions import AffineTransform, Distribution, Transform, constraints
 from torch.distributions.transforms import ReshapeTransform
 
 from pyro_vae._errors import PairError
@@ -19,6 +19,7 @@ from pyro_vae.diagnostics._families import innermost
 from pyro_vae.diagnostics._programs import in_plate, values
 from pyro_vae.diagnostics._refine import PerDatumGuide, Run
 from pyro_vae.diagnostics._sites import latent_sites
+from pyro_vae.evaluation._unconstrained import to_support
 
 __all__ = ["Bend", "RicherGuide", "Triangular", "flow", "flow_numbers", "richer"]
 
@@ -106,12 +107,12 @@ def richer(guide: PerDatumGuide[Any], x: Tensor, max_plate_nesting: int) -> Rich
 def _to_vector(fn: Distribution, moments: Tensor) -> list[Transform]:
     """From a site's values to vectors without constraints, whitened; each knows its last values,
     as a distribution needs them to whose transforms there is no inverse."""
-    to_support = biject_to(fn.support).with_cache(1)
+    free = to_support(fn.support).with_cache(1)
     batch = len(fn.batch_shape)
-    shape = torch.Size(to_support.inverse_shape(fn.batch_shape + fn.event_shape)[batch:])
+    shape = torch.Size(free.inverse_shape(fn.batch_shape + fn.event_shape)[batch:])
     mean, deviation = moments.unbind(-2)
     return [
-        to_support.inv,
+        free.inv,
         ReshapeTransform(shape, torch.Size([shape.numel()]), cache_size=1),
         AffineTransform(mean, deviation, event_dim=1, cache_size=1).inv,
     ]
@@ -120,7 +121,7 @@ def _to_vector(fn: Distribution, moments: Tensor) -> list[Transform]:
 def _moments(name: str, fn: Distribution, drawn: Tensor) -> Tensor:
     """Mean and deviation of draws as vectors without constraints, [data, *plates, 2, size]."""
     try:
-        vectors = biject_to(fn.support).inv(drawn)
+        vectors = to_support(fn.support).inv(drawn)
     except NotImplementedError as error:
         raise PairError(
             f"site {name!r}: expected a support that can be mapped to the real numbers; got that "

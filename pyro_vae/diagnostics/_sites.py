@@ -54,6 +54,12 @@ def subsample_trace(*traces: Trace) -> Trace:
     return indices
 
 
+def plate_over_data(sites: Sites) -> tuple[set[str], int]:
+    """The names and the size of the plates at dim −1 around sites that :func:`check_pair` saw."""
+    frames = [f for site in sites.values() for f in site["cond_indep_stack"] if f.dim == -1]
+    return {frame.name for frame in frames}, frames[0].size
+
+
 def log_probs(trace: Trace, max_plate_nesting: int) -> dict[str, Tensor]:
     """Each site's log-probability in nats, masked and unscaled, summed to [leftmost plate, datum].
 

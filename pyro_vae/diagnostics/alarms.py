@@ -30,6 +30,7 @@ from pyro_vae.evaluation._given_latents import (
     table,
     undisturbed,
 )
+from pyro_vae.evaluation.active_units import Coordinates
 from pyro_vae.evaluation.information import Averages
 
 __all__ = ["Alarm", "CollapseAlarm", "CollapseWarning", "Kind", "Look", "Thresholds"]
@@ -102,7 +103,12 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of a pair. [latent] in the order of :attr:`CollapseAlarm.latents`."""
+    """What was seen of a pair. [latent] in the order of :attr:`CollapseAlarm.latents`.
+
+    Where posterior or prior have no finite mean and variance, as a ``HalfCauchy``, ``activity``,
+    ``shift`` and ``spread`` are those of Φ⁻¹ of z's rank among the prior's draws. Of a
+    ``Categorical``, whose values are names, they are unknown, NaN.
+    """
 
     epoch: int
     rate: float
@@ -387,6 +393,7 @@ class _Eye:
     ) -> None:
         self._model, self._guide, self._x = model, guide, x
         self._num_samples, self._nesting, self._seed = num_samples, max_plate_nesting, seed
+        self._coordinates: Coordinates | None = None  # of the first look, for all others, too
         # The prior's program: the model without its data.
         self._prior = poutine.block(model, hide_fn=_is_observed)
 
@@ -397,7 +404,8 @@ class _Eye:
             for module in modules:
                 _estimate_anew(module)
             seen = end_to_end([self._pass(batch) for batch in self._x.tensor_split(passes)])
-        return _look(epoch, seen), latent_names(seen.z)
+            assert self._coordinates is not None
+        return _look(epoch, seen, self._coordinates), latent_names(seen.z)
 
     def _own_randomness(self) -> AbstractContextManager[None]:
         return forked_rng(self._seed, self._x.device)
@@ -407,6 +415,11 @@ class _Eye:
         with likelihoods:
             found = self._samples(self._guide, x)
         of_prior = self._samples(self._prior, x)
+        z, prior = (
+            {n: drawn.values[n].flatten(0, 1) for n in found.values} for drawn in (found, of_prior)
+        )
+        if self._coordinates is None:
+            self._coordinates = Coordinates.of(found)
         with Given(_of_another(found, len(x) // 2, self._nesting)):
             elsewhere = self._samples(self._prior, x)
         return _Seen(
@@ -414,10 +427,10 @@ class _Eye:
             distortion=-found.reconstruction.mean(0),
             reliance=(found.reconstruction - elsewhere.reconstruction).abs().mean(0),
             kl_per_dimension=found.kl_per_dimension,
-            mean=Averages.of(found.means),
+            mean=Averages.of(self._coordinates.means(found, table(prior))),
             scale=likelihoods.scales,
-            z={name: value.flatten(0, 1) for name, value in found.values.items()},
-            prior={name: value.flatten(0, 1) for name, value in of_prior.values.items()},
+            z=z,
+            prior=prior,
         )
 
     def _samples(self, guide: Program, x: Tensor) -> Samples:
@@ -437,8 +450,9 @@ class _Seen(NamedTuple):
     prior: Values
 
 
-def _look(epoch: int, seen: _Seen) -> Look:
-    z, prior = (table(values).double().cpu() for values in (seen.z, seen.prior))
+def _look(epoch: int, seen: _Seen, coordinates: Coordinates) -> Look:
+    draws = [table(values).double().cpu() for values in (seen.z, seen.prior)]
+    z, prior = (coordinates.draws(each, draws[1]) for each in draws)
     kl = seen.kl_per_dimension
     return Look(
         epoch=epoch,

@@ -28,6 +28,9 @@ _DATA = 400  # that are searched for at once
 _CERTAIN = 3.0  # standard errors that a gap is told from zero by
 _NOTHING = 0.01  # nats a datum that no verdict is about
 _MOST = 2 / 3  # of a gap: then it has one cause
+_BEYOND_CHANCE = 5.0  # standard errors between two estimates of one number
+_FINITE_VARIANCE = 0.5  # k̂ below which an importance-sampling estimate's error is a guide
+_ROUNDING = 100  # machine precisions of a log-weight that are only noise
 _OF_ENCODER = "Train it longer, make it larger, or refine its q for each datum."
 
 
@@ -99,6 +102,9 @@ class AmortisationAudit:
     """The ELBO at the best q of the same family, searched for from the encoder's."""
     richer_elbo: Estimate
     """The ELBO at the best q of a richer family, searched for from there."""
+    encoder_evidence: Estimate
+    """log p(x) by the encoder's own weights, to hold ``log_evidence`` against where their k̂,
+    ``encoder_k``, is fine. It is below where the encoder misses a mode, whatever k̂ says."""
     inference_gap: Estimate
     """log p(x) − ELBO at the encoder's q: the sum of the next two."""
     amortisation_gap: Estimate
@@ -112,6 +118,8 @@ class AmortisationAudit:
     k: PerDatum | None
     """Pareto k̂ of the weights that log p(x) comes from, of the richer family; ``None`` where it was
     given. A large one is no alarm where ``richer_gap`` is 0.01 nats or less: they hardly vary."""
+    encoder_k: PerDatum
+    """Pareto k̂ of the encoder's own weights."""
     refined: RefinedGuide
     """A guide for these data: the best q of the family."""
     richer: RicherGuide
@@ -151,6 +159,8 @@ class AmortisationAudit:
         gap = self.inference_gap.mean()
         if gap < max(_NOTHING, _CERTAIN * self.inference_gap.mean_error()):
             return "Nothing to gain: the ELBO is log p(x), as far as these samples tell."
+        if told := self._disagreement(gap):
+            return told
         share = self.amortisation_gap.mean() / gap
         if share > _MOST:
             return f"Too weak an encoder: {share:.0%} of the gap. {_OF_ENCODER}"
@@ -159,6 +169,27 @@ class AmortisationAudit:
         return (
             f"Both: the encoder has {share:.0%} of the gap, the family the rest. {_OF_ENCODER} "
             f"{self._of_family()}"
+        )
+
+    def _disagreement(self, gap: float) -> str:
+        """In words that the weights of the richer family make more of log p(x) than the encoder's
+        can, whose k̂ is fine, by what would change the verdict; else nothing."""
+        fine = self.encoder_k < _FINITE_VARIANCE
+        if self.k is None or not bool(fine.any()):
+            return ""
+        more = (self.log_evidence.value - self.encoder_evidence.value)[fine]
+        errors = torch.stack([self.log_evidence.error, self.encoder_evidence.error])[:, fine]
+        by, count = Estimate(more, errors.norm(dim=0)), len(fine)
+        if by.mean() < max(_NOTHING, _BEYOND_CHANCE * by.mean_error()):
+            return ""
+        if more.sum().item() / count < (1 - _MOST) * gap:
+            return ""
+        return (
+            f"Undecided: log p(x) by the weights of the richer family is {by} nats above that by "
+            f"the encoder's own, of the {len(more) / count:.0%} of the data whose k̂ of these is "
+            f"below {_FINITE_VARIANCE}. Either the encoder misses a mode, and the family is too "
+            "simple, or the richer family's numbers are wrong, such as by rounding. Give the pair "
+            "and x in double precision, and the evidence of annealed importance sampling."
         )
 
     def _of_family(self) -> str:
@@ -256,7 +287,8 @@ def amortisation_audit(
     Raises:
         PairError: a latent site that is discrete, without reparameterised samples or outside of the
             plate over the data; distributions without parameters, or that cannot be made anew with
-            others. It names the site.
+            others. It names the site. A richer family that would start elsewhere than at q, by
+            rounding.
         ValueError: a count or a rate that is too small; no data.
         ShapeError: evidence that is not one number a datum.
         NonFiniteError: a log-weight or an evidence that is not finite.
@@ -300,6 +332,7 @@ def amortisation_audit(
         **{name: _joined([piece.found[name] for piece in pieces]) for name in pieces[0].found},
         rising=torch.cat([piece.rising for piece in pieces]),
         k=torch.cat([piece.k for piece in pieces]) if given is None else None,
+        encoder_k=torch.cat([piece.encoder_k for piece in pieces]),
         refined=best,
         richer=top,
         num_samples=num_samples,
@@ -312,6 +345,7 @@ class _Piece:
 
     found: dict[str, Estimate]
     k: Tensor
+    encoder_k: Tensor
     rising: Tensor
     refined: RefinedGuide
     richer: RicherGuide
@@ -337,15 +371,18 @@ class _Audit:
         rising = self.search(self.model, best, held_out)
         of_best = self._better(best, x, fresh, encoder)
         top = richer(best, x, self.search.max_plate_nesting)
+        self._check_start(top, x, fresh, of_best)
         # From nearer, so in smaller steps.
         nearby = replace(self.search, learning_rate=self.search.learning_rate / 2)
         nearby(self.model, top, held_out)
         of_top = self._better(top, x, fresh, of_best)
+        own, encoder_k = _Evidence.of(encoder)
         evidence, k = _Evidence.of(of_top)
         if self.given is not None:
             evidence = _Evidence.known(self.given, rows)
         found = {
             "log_evidence": evidence.less(torch.zeros_like(encoder)),
+            "encoder_evidence": own.less(torch.zeros_like(encoder)),
             "encoder_elbo": _mean(encoder),
             "refined_elbo": _mean(of_best),
             "richer_elbo": _mean(of_top),
@@ -354,7 +391,7 @@ class _Audit:
             "approximation_gap": evidence.less(of_best),
             "richer_gap": evidence.less(of_top),
         }
-        return _Piece(found, k, rising, best, top)
+        return _Piece(found, k, encoder_k, rising, best, top)
 
     def _weights(self, guide: nn.Module, x: Tensor, noise: int) -> Tensor:
         """Log-weights on the samples of the seed ``noise``, [samples, data], in doubles."""
@@ -369,6 +406,21 @@ class _Audit:
                 '`with pyro.plate("data", len(x), dim=-1):`, without subsampling.'
             )
         return found.double()
+
+    def _check_start(self, top: RicherGuide, x: Tensor, noise: int, before: Tensor) -> None:
+        """Raise :class:`PairError` where a flow that changes nothing does change log-weights."""
+        start = self._weights(top, x, noise)
+        off = (start.logsumexp(0) - before.logsumexp(0)).abs().mean().item()
+        dtype = top.free[0].dtype
+        noise_of_sums = _ROUNDING * torch.finfo(dtype).eps * before.logsumexp(0).abs().mean().item()
+        if off > _NOTHING + noise_of_sums:
+            raise PairError(
+                f"{_WHERE}: expected log-weights that stay the same when draws go to the real "
+                f"numbers and back, as the richer family takes them; got, in {dtype}, a log p(x) "
+                f"that is {off:.2g} nats a datum off. Draws at the edge of the support of one of "
+                f"{sorted(top.sites)} are rounded: give the pair and x in torch.float64, or take a "
+                "guide whose draws stay away from the edge."
+            )
 
     def _better(self, guide: PerDatumGuide[Any], x: Tensor, noise: int, before: Tensor) -> Tensor:
         """The weights of the guide where its ELBO is the better one; elsewhere those before, and

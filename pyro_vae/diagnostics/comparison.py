@@ -100,8 +100,14 @@ def compare(
     def estimate(model: Program, guide: Program) -> Reliability:
         if x is None:
             raise ValueError("x: expected data, for models that are pairs; got none.")
-        options = {"num_samples": num_samples, "max_plate_nesting": max_plate_nesting}
-        return reliability(model, guide, x, seed=seed, **options)
+        return reliability(
+            model,
+            guide,
+            x,
+            num_samples=num_samples,
+            max_plate_nesting=max_plate_nesting,
+            seed=seed,
+        )
 
     found = {name: _evidence(name, model, estimate) for name, model in models.items()}
     _check_same_data({name: len(evidence.log_p) for name, evidence in found.items()})

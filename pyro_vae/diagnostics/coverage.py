@@ -89,6 +89,7 @@ def expected_coverage(
     max_plate_nesting: int = 1,
     chunk_size: int = 100,
     seed: int = 0,
+    progress: bool = False,
 ) -> CoverageResult:
     """How often credible sets of q(z|x) hold the z* that x was made of, at each nominal level c:
 
@@ -146,7 +147,7 @@ def expected_coverage(
     if joint:
         _check_that_joint_is_free(ranked)
         ranked[_JOINT] = log_density(guide, max_plate_nesting=max_plate_nesting)
-    options = (num_simulations, num_draws, rebuild, max_plate_nesting, chunk_size, seed)
+    options = (num_simulations, num_draws, rebuild, max_plate_nesting, chunk_size, seed, progress)
     found = Simulations(where, model, guide, x, *options).ranks(ranked)
     below = found.probabilities
     needed = np.abs(2 * below - 1)  # the level of the smallest set that holds the truth

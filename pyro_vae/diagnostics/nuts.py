@@ -20,7 +20,7 @@ from tqdm import tqdm
 from pyro_vae._errors import NonFiniteError, PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of, own_param_store
 from pyro_vae._shapes import Data
-from pyro_vae.diagnostics._arrays import dataset, site_array
+from pyro_vae.diagnostics._arrays import dataset, latent_dim, site_array
 from pyro_vae.diagnostics._container import Container, az, build
 from pyro_vae.diagnostics._programs import Program, check_counts, in_plate
 from pyro_vae.diagnostics._sites import Sites, data_sites, latent_sites, log_probs
@@ -68,7 +68,7 @@ def nuts_reference(
     posterior     each latent site of the model: draws from p(z|x)
     sample_stats  ``lp`` = log p(x, z) in nats and ``diverging``, [chain, draw, datum]; for each
                   site z ``r_hat_z`` and ``ess_z``, rank-normalised split R̂ and bulk effective
-                  sample size, [datum, z_dim_0, …]
+                  sample size, [datum, latent] of a vector z
     observed_data each observed site's data, [datum, …]
     ============= =============================================================================
 
@@ -108,7 +108,7 @@ def nuts_reference(
     >>> data.posterior["z"].shape
     (2, 30, 1, 2)
     >>> data.sample_stats["r_hat_z"].dims
-    ('datum', 'z_dim_0')
+    ('datum', 'latent')
     """
     _check_settings(x, num_samples, warmup, num_chains, max_plate_nesting)
     programs = modules_of(*([model] if guide is None else [model, guide]))
@@ -148,9 +148,9 @@ class _Chains:
         """The groups of one datum."""
         latents = latent_sites(poutine.trace(self.model).get_trace(x))
         runs = [self._chain(position, x) for _ in range(self.num_chains)]
-        posterior, stats = {}, {}
+        posterior, stats, dims = {}, {}, latent_dim(latents)
         for name, site in latents.items():
-            one = site_array(name, site)
+            one = site_array(name, site, dims)
             draws = np.stack([samples[name].cpu().numpy() for samples, _ in runs])
             draws = draws.reshape(self.num_chains, self.num_samples, *one.shape)
             posterior[name] = xr.DataArray(draws, dims=["chain", "draw", *one.dims])

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
+from tqdm import tqdm
 
-from pyro_vae._errors import NonFiniteError, PairError, ShapeError
+from pyro_vae._errors import NonFiniteError, ShapeError
 from pyro_vae._modes import forked_rng
 from pyro_vae._shapes import Data, PerDatum, PerParticle
 from pyro_vae.diagnostics._programs import Program, as_module
 from pyro_vae.diagnostics._psis import LEAST_SAMPLES, LEAST_TAIL, smooth, threshold_of
-from pyro_vae.evaluation import log_weights
+from pyro_vae.evaluation.evidence import in_batches, weigh
 
 __all__ = ["Reliability", "pareto_k", "reliability"]
 
@@ -107,6 +108,7 @@ def reliability(
     num_samples: int = 1000,
     max_plate_nesting: int = 1,
     seed: int = 0,
+    progress: bool = False,
 ) -> Reliability:
     """Pareto k̂ of each datum's importance weights, and log p(x) from the smoothed weights:
 
@@ -138,11 +140,13 @@ def reliability(
         num_samples: S, 21 or more.
         max_plate_nesting: see :class:`~pyro_vae.objectives.Objective`.
         seed: of the samples.
+        progress: show a bar with the weights that are made.
 
     Raises:
         ValueError: fewer than 21 samples, of which a fifth is no tail; no data.
-        PairError: a pair without a plate over the data that all its sites share; ``poutine.scale``
-            on some of them.
+        PairError: a pair without a plate over the data that all its sites share, or with a
+            subsampled one; ``poutine.scale`` on some sites; a latent that has a density in the
+            model and none in the guide, such as a ``Delta``.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
 
     Source:
@@ -176,10 +180,19 @@ def reliability(
         raise ValueError("x: expected one datum or more; got none.")
     size = max(1, min(_DATA, _WEIGHTS // num_samples))
     programs = as_module(model), as_module(guide)
-    with forked_rng(seed, x.device):
+    with (
+        forked_rng(seed, x.device),
+        tqdm(
+            total=len(x) * num_samples,
+            unit="weight",
+            unit_scale=True,
+            disable=not progress,
+            dynamic_ncols=True,
+        ) as bar,
+    ):
         parts = [
-            _measures(_weights(*programs, batch, num_samples, max_plate_nesting))
-            for batch in x.split(size)
+            _measures(weigh(*programs, batch, num_samples, max_plate_nesting, bar.update))
+            for batch in in_batches(*programs, x, size, max_plate_nesting)
         ]
     k, value, raw, error, ess = (torch.cat(part) for part in zip(*parts, strict=True))
     return Reliability(k, value, raw, error, ess, num_samples)
@@ -217,20 +230,6 @@ def pareto_k(log_weights: PerParticle) -> PerDatum:
     size = max(1, _WEIGHTS // len(log_weights))
     parts = [smooth(part)[1] for part in log_weights.split(size, dim=1)]
     return torch.cat(parts).to(log_weights.dtype)
-
-
-def _weights(
-    model: nn.Module, guide: nn.Module, x: Tensor, num_samples: int, max_plate_nesting: int
-) -> Tensor:
-    """Log-weights of the data ``x``, [samples, data]."""
-    weights = log_weights(model, guide, x, num_samples, max_plate_nesting)
-    if weights.shape[1] != len(x):
-        raise PairError(
-            f"reliability: expected a log-weight for each of {len(x)} data; got "
-            f"{weights.shape[1]}. Put every sample site of model and guide in "
-            '`with pyro.plate("data", len(x), dim=-1):`.'
-        )
-    return weights
 
 
 def _measures(log_weight: Tensor) -> tuple[Tensor, ...]:

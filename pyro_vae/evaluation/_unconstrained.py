@@ -1,7 +1,7 @@
 """The latents of a pair as one vector a datum, without constraints, and the pair's densities of it.
 
-Of a site with values z on a support, u is what ``biject_to(support)`` takes to z; densities of u
-carry the volume element |dz/du|. The support is the guide's: no chain leaves where q is positive.
+Of a site with values z on a support, u is what :func:`to_support` takes to z; densities of u carry
+the volume element |dz/du|. The support is the guide's: no chain leaves where q is positive.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import Distribution, Transform, biject_to, constraints
 from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import IndependentTransform, StickBreakingTransform
+from torch.nn.functional import logsigmoid, pad
 
 from pyro_vae._errors import PairError
 from pyro_vae.objectives import Particles, run_particles
@@ -34,6 +36,7 @@ __all__ = [
     "check_pair",
     "is_in_support",
     "log_joint",
+    "to_support",
     "unconstrained",
 ]
 
@@ -220,7 +223,7 @@ def _to_support(name: str, q: Distribution) -> Transform:
     try:
         support = _of_components(q.support)
         if not support.is_discrete:
-            return biject_to(support)
+            return to_support(support)
     except NotImplementedError as error:
         raise PairError(
             f"site {name!r}: expected a support that can be mapped to all real numbers; got {q}. "
@@ -231,6 +234,62 @@ def _to_support(name: str, q: Distribution) -> Transform:
         "Sum it out of the model, with a mixture (MixtureSameFamily) in place of an index, or take "
         "pyro.infer.TraceEnum_ELBO, which enumerates."
     )
+
+
+def to_support(support: Constraint | None) -> Transform:
+    """From unconstrained values to a support: ``biject_to(support)``, but of simplexes without the
+    rounding of torch's, from which draws near a corner do not come back.
+
+    Raises:
+        NotImplementedError: a support that no transform is known for.
+    """
+    return _unrounded(biject_to(support))
+
+
+def _unrounded(transform: Transform) -> Transform:
+    if isinstance(transform, IndependentTransform):
+        base = _unrounded(transform.base_transform)
+        return IndependentTransform(base, transform.reinterpreted_batch_ndims)
+    return StickBreaking() if type(transform) is StickBreakingTransform else transform
+
+
+class StickBreaking(StickBreakingTransform):
+    """torch's stick-breaking, computed such that small elements have as many digits as large ones.
+
+    torch has what is left of the stick as 1 − Σ_{j≤k} z_j, of which nothing is right below the
+    machine's precision, where one in 30 is of the elements of a Dirichlet(0.2, 0.2, 0.2, 0.2, 0.2)
+    in floats. Here it is Σ_{j>k} z_j, and the products of the way back are sums of logarithms.
+    """
+
+    def _call(self, x: Tensor) -> Tensor:
+        log_stays, log_goes = _of_breaks(x)
+        log_z = pad(log_stays, [0, 1]) + pad(log_goes.cumsum(-1), [1, 0])
+        return log_z.softmax(-1).clamp(min=_tiny(x))  # they add up to 1 but for rounding
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        left = y.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+        log_z, log_left = (each.clamp(min=_tiny(y)).log() for each in (y[..., :-1], left))
+        return log_z - log_left + _log_offset(y[..., :-1])
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Σ_k log σ(t_k) + log σ(−t_k) + Σ_{j<k} log σ(−t_j), t the breaks' logits."""
+        log_stays, log_goes = _of_breaks(x)
+        return (log_stays + log_goes.cumsum(-1)).sum(-1)
+
+
+def _of_breaks(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithms of the share of the stick that each break takes, and of what it leaves."""
+    logits = x - _log_offset(x)
+    return logsigmoid(logits), logsigmoid(-logits)
+
+
+def _log_offset(like: Tensor) -> Tensor:
+    """log(n), …, log(1), by which zeros are the middle of the simplex."""
+    return torch.arange(like.shape[-1], 0, -1, dtype=like.dtype, device=like.device).log()
+
+
+def _tiny(like: Tensor) -> float:
+    return torch.finfo(like.dtype).tiny
 
 
 def is_in_support(site: LatentSite) -> bool:

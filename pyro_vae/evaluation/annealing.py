@@ -427,8 +427,10 @@ def _simulate(
     if not math.isclose(drawn, scored, rel_tol=1e-4):
         raise PairError(
             "model: expected p(x, z) to depend on x at its observed site alone; got "
-            f"{drawn:.6g} nats where x was drawn and {scored:.6g} where it was given. Condition on "
-            "what else it depends on by a closure: lambda x: model(x, context)."
+            f"{drawn:.6g} nats where x was drawn and {scored:.6g} where it was given. What all "
+            "data share may come by a closure, lambda x: model(x, context). What each datum has of "
+            "its own may not, since the pair is given parts of x: make it columns of x, and take "
+            "annealed_log_evidence, which draws no x."
         )
     if not all(is_in_support(site) for site in run.latents):
         raise PairError(
@@ -447,7 +449,8 @@ def _simulated_data(trace: Trace, x: Tensor) -> Tensor:
     if list(shapes.values()) != [list(x.shape)]:
         raise PairError(
             f"model: expected one observed site, of x's shape {list(x.shape)}, so that what is "
-            f"simulated can be given to the pair; got {shapes}. Observe x at one site."
+            f"simulated can be given to the pair; got {shapes}. Observe x at one site; where "
+            "columns of x are covariates, take annealed_log_evidence, which draws no x."
         )
     [data] = observed.values()
     return data

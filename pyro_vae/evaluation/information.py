@@ -28,8 +28,13 @@ from pyro_vae.evaluation._given_latents import (
     table,
     undisturbed,
 )
-from pyro_vae.evaluation.active_units import ActiveUnits
-from pyro_vae.evaluation.evidence import not_finite, rows_at_once
+from pyro_vae.evaluation.active_units import (
+    ActiveUnits,
+    Coordinates,
+    normal_scores,
+    side_by_side,
+)
+from pyro_vae.evaluation.evidence import check_densities, not_finite, rows_at_once
 from pyro_vae.evaluation.terms import BoundTerms
 
 __all__ = ["Estimate", "Information", "information"]
@@ -79,7 +84,9 @@ class Information:
     active: ActiveUnits
     """Which dimensions vary with x: see :func:`~pyro_vae.evaluation.active_units`. Of a posterior
     that does not know its mean, as a flow does not, A_j has noise of √(2/data) / ``num_samples`` of
-    its variance."""
+    its variance. Where posterior or prior have no finite mean and variance, as a ``HalfCauchy``,
+    A_j is that of Φ⁻¹ of z's rank among the prior's draws, with the same noise; of a
+    ``Categorical``, whose values are names, it is unknown, NaN."""
     num_aggregate: int
     """N, the number of data that q(z) is made of."""
     aggregate_rate: Estimate
@@ -242,13 +249,20 @@ class Information:
 
     def _carriers(self) -> str:
         count = len(self.latents)
-        active = f"{self.active.count} of {count} latents active"
+        active = self._active_ones(count)
         if (carriers := self.carriers()) is None:
-            return f"{active}."
+            return f"{active[0].upper()}{active[1:]}."
         if carriers == 0:
             return f"No latent by itself carries anything of it; {active}."
         verb = "carries" if carriers == 1 else "carry"
         return f"{carriers} of {count} latents {verb} 95 % of it; {active}."
+
+    def _active_ones(self, count: int) -> str:
+        unknown = int(self.active.unknown.sum())
+        if unknown == count:
+            return "which are active is unknown, as they have no mean"
+        said = f"{self.active.count} of {count} latents active"
+        return f"{said}, unknown of {unknown} without a mean" if unknown else said
 
     def _aggregate(self) -> str:
         nats = _range(self.marginal_kl, self.marginal_kl_lower)
@@ -329,8 +343,9 @@ def information(
 
     Raises:
         ValueError: a count out of range.
-        PairError: a guide that cannot score a given z; a latent outside the plate over the data, or
-            masked, or auxiliary; a prior that differs from datum to datum.
+        PairError: a guide that cannot score a given z, or has no density, such as a ``Delta``; a
+            latent outside the plate over the data, or masked, or auxiliary; a prior that differs
+            from datum to datum.
         NonFiniteError: a rate or distortion that is NaN or infinite; it names the term.
 
     Source:
@@ -397,10 +412,11 @@ class _Panel:
         self._datum, self._sample = order[draw % len(order)], draw // len(order)
 
     def information(self) -> Information:
-        drawn = self._draw()
+        drawn, coordinates = self._draw()
         draws, size = drawn.draws, len(self._aggregate)
         with pyro.validation_enabled(False):  # one posterior's draw may be off another's support
             of_prior = prior_draws(self._model, self._x, len(self._datum), self._nesting)
+            of_prior = {name: of_prior[name] for name in draws.values}  # in the guide's order
             log_p = self._log_prior(draws.values)
             own = torch.searchsorted(self._aggregate, draws.datum)
             others, each = self._log_sums(draws.values, own)
@@ -411,7 +427,7 @@ class _Panel:
             terms=BoundTerms(-drawn.distortion.value, drawn.kl.value),
             latents=latent_names(draws.values),
             kl_per_dimension=_double(_mean_of_rows(drawn.kl_per_dimension)),
-            active=ActiveUnits(drawn.mean.between(), _ACTIVE * table(of_prior).var(0)),
+            active=_active_units(drawn, coordinates.ranked, table(of_prior)),
             num_aggregate=size,
             aggregate_rate=drawn.kl.of_data(self._aggregate).estimate(),
             draws=table(draws.values),
@@ -426,14 +442,18 @@ class _Panel:
             log_q_of_prior_draws=at_prior - math.log(size),
         )
 
-    def _draw(self) -> _Drawn:
-        """z of each datum, and of the aggregate's data the draws of q(z)."""
+    def _draw(self) -> tuple[_Drawn, Coordinates]:
+        """z of each datum, and of the aggregate's data the draws of q(z); and what z is measured
+        in."""
         samples, parts = self._counts.num_samples, []
+        coordinates: Coordinates | None = None
         size = max(1, rows_at_once(self._x) // samples)
         for start in range(0, len(self._x), size):
             batch = self._x[start : start + size]
             found = Samples(self._model, self._guide, batch, samples, self._nesting)
+            check_densities(found.run)
             _check_finite(found)
+            coordinates = coordinates or Coordinates.of(found)
             here = (self._datum >= start) & (self._datum < start + len(batch))
             datum, sample = self._datum[here], self._sample[here]
             parts.append(
@@ -441,6 +461,7 @@ class _Panel:
                     kl=Averages.of(found.kl),
                     distortion=Averages.of(-found.reconstruction),
                     mean=Averages.of(found.means),
+                    ranked=side_by_side(found.values)[..., coordinates.ranked].movedim(1, 0),
                     kl_per_dimension=found.kl_per_dimension,
                     draws=_Draws(
                         {n: value[sample, datum - start] for n, value in found.values.items()},
@@ -449,7 +470,8 @@ class _Panel:
                     ),
                 )
             )
-        return end_to_end(parts)
+        assert coordinates is not None
+        return end_to_end(parts), coordinates
 
     def _log_prior(self, values: Values) -> Density:
         """log p(z), [draws], and of each dimension, [draws, latent] or ``None``."""
@@ -538,8 +560,21 @@ class _Drawn(NamedTuple):
     kl: Averages
     distortion: Averages
     mean: Averages
+    ranked: Tensor
+    """z of the latents that are measured by rank, [data, samples, ranked]."""
     kl_per_dimension: Tensor | None
     draws: _Draws
+
+
+def _active_units(drawn: _Drawn, ranked: Tensor, prior: Tensor) -> ActiveUnits:
+    """By the moments of z, and of its normal scores where it has none; [draws, latent] of p(z)."""
+    variance, of_prior = drawn.mean.between(), prior.var(0)
+    if bool(ranked.any()):
+        prior = prior[:, ranked]
+        scores = normal_scores(drawn.ranked, prior).movedim(1, 0)
+        variance[ranked] = Averages.of(scores).between().to(variance)
+        of_prior[ranked] = normal_scores(prior, prior).var(0).to(of_prior)
+    return ActiveUnits(variance, _ACTIVE * of_prior)
 
 
 def _check_finite(found: Samples) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,8 +25,13 @@ from pyro_vae.figures.style import (
     signed,
 )
 
+_Line: TypeAlias = Literal["-"] | tuple[float, tuple[float, float]]
+
+_DASHES: _Line = (0.0, (3.0, 1.5))
 _SHARES = (0.5, 0.9)  # of a guide's draws, inside its contours
 _GRID = 100
+_ROOM = 0.105  # of the longest bar, which a number inside takes
+_SEEN = 0.004  # of it, which is a pixel
 
 
 def guide_against_nuts(
@@ -35,6 +41,7 @@ def guide_against_nuts(
     guide the contours that hold 50 and 90 % of its draws, a panel a datum.
 
     A panel holds the central 99 % of all draws in it, at equal aspect. Points are rasterised.
+    Guides after the first are dashed: one that is the first's equal is seen on it.
 
     Args:
         panels: datum → (draws of NUTS [S, 2], guide → draws [T, 2]); each S and T of its own.
@@ -54,7 +61,7 @@ def guide_against_nuts(
     not_empty(panels, f"{where}: panels")
     guides = dict.fromkeys(guide for _, draws in panels.values() for guide in draws)
     not_empty(guides, f"{where}: guides")
-    colours = method_colours(guides)
+    styles = _styles(guides)
     figure, grid = panel_row(len(panels), 2.5)
     for axes, title, (name, (nuts, draws)) in zip(
         grid, lettered(panels), panels.items(), strict=True
@@ -64,18 +71,20 @@ def guide_against_nuts(
         checked = {guide: _draws(each, f"{at}: {guide}") for guide, each in draws.items()}
         _draw_points(axes, nuts)
         square_limits(axes, np.concatenate([nuts, *checked.values()]))
+        axes.locator_params(axis="x", min_n_ticks=2)  # three may run into one another
         for guide, each in checked.items():
-            _draw_contours(axes, each, colours[guide], f"{at}: {guide}")
+            _draw_contours(axes, each, *styles[guide], f"{at}: {guide}")
         axes.set_title(title, fontsize=TITLE)
         axes.set_xlabel(f"$z_{{{names[0]}}}$", fontsize=TEXT)
         axes.set_ylabel(f"$z_{{{names[1]}}}$", fontsize=TEXT)
-    _legend(figure, colours)
+    _legend(figure, styles)
     return figure
 
 
 def inference_gaps(methods: Mapping[str, Mapping[str, Array]]) -> Figure:
     """What ELBOs fall short of log p(x) by, a bar a method, stacked of its parts: their means over
-    the data, with a whisker of a standard error, over data like these, at the end.
+    the data, with a whisker of a standard error, over data like these, at the end. Of a part too
+    thin to be seen in any bar the legend says how much it is at the most.
 
     Args:
         methods: method → part → gap of each datum [N], in nats; the first part next to zero, such
@@ -111,8 +120,8 @@ def inference_gaps(methods: Mapping[str, Mapping[str, Array]]) -> Figure:
     axes.tick_params(axis="y", length=0, labelsize=TEXT)
     axes.set_xlim(right=axes.get_xlim()[1] + 0.1 * largest)  # for the last number
     handles = [
-        Line2D([], [], linestyle="", marker="s", markersize=7, color=colour, label=part)
-        for part, colour in colours.items()
+        Line2D([], [], linestyle="", marker="s", markersize=7, color=colour, label=label)
+        for label, colour in zip(_named(parts, rows, largest), colours.values(), strict=True)
     ]
     figure.legend(
         handles=handles,
@@ -138,7 +147,16 @@ def _draw_points(axes: Axes, points: Array) -> None:
     axes.set_aspect("equal")
 
 
-def _draw_contours(axes: Axes, draws: Array, colour: str, where: str) -> None:
+def _styles(guides: Iterable[str]) -> dict[str, tuple[str, _Line]]:
+    """Colours, and dashes after the first."""
+    colours = method_colours(guides)
+    return {
+        name: (colour, _DASHES if number else "-")
+        for number, (name, colour) in enumerate(colours.items())
+    }
+
+
+def _draw_contours(axes: Axes, draws: Array, colour: str, line: _Line, where: str) -> None:
     if np.linalg.matrix_rank(draws - draws.mean(0)) < 2:
         raise ValueError(
             f"{where}: expected draws that spread over the plane; got {len(draws)} on a line. "
@@ -149,16 +167,25 @@ def _draw_contours(axes: Axes, draws: Array, colour: str, where: str) -> None:
     places = np.stack(np.meshgrid(x, y)).reshape(2, -1)
     levels = np.quantile(density(draws.T), sorted(1 - share for share in _SHARES))
     axes.contour(
-        x, y, density(places).reshape(_GRID, _GRID), levels, colors=colour, linewidths=(1.0, 1.6)
+        x,
+        y,
+        density(places).reshape(_GRID, _GRID),
+        levels,
+        colors=colour,
+        linewidths=(1.0, 1.6),
+        linestyles=[line],
     )
 
 
-def _legend(figure: Figure, colours: Mapping[str, str]) -> None:
+def _legend(figure: Figure, styles: Mapping[str, tuple[str, _Line]]) -> None:
     points = Line2D([], [], linestyle="", marker="o", markersize=4, color=REFERENCE_COLOUR)
-    lines = [Line2D([], [], color=colour, linewidth=1.6) for colour in colours.values()]
+    lines = [
+        Line2D([], [], color=colour, linewidth=1.6, linestyle=line)
+        for colour, line in styles.values()
+    ]
     figure.legend(
         handles=[points, *lines],
-        labels=["NUTS", *colours],
+        labels=["NUTS", *styles],
         loc="outside lower center",
         ncols=4,
         frameon=False,
@@ -183,14 +210,25 @@ def _gaps(where: str, gaps: Mapping[str, Array], parts: list[str]) -> Array:
     )
 
 
+def _named(parts: list[str], rows: list[Array], largest: float) -> list[str]:
+    """What the legend says of each part."""
+    most = np.abs([gaps.mean(1) for gaps in rows]).max(0)
+    return [
+        part if value > _SEEN * largest else f"{part} ({value:.2g} at the most)"
+        for part, value in zip(parts, most, strict=True)
+    ]
+
+
 def _draw_bar(axes: Axes, row: int, gaps: Array, colours: list[str], largest: float) -> None:
     means = gaps.mean(1)
     ends = means.cumsum()
+    error = gaps.sum(0).std(ddof=1) / np.sqrt(gaps.shape[1])
+    whisker = ends[-1] - error
     for mean, end, colour in zip(means, ends, colours, strict=True):
         axes.barh(row, mean, left=end - mean, height=0.6, color=colour)
-        if abs(mean) > 0.09 * largest:  # else there is no room
-            _write(axes, end - mean / 2, row, mean, "center", "white")
-    error = gaps.sum(0).std(ddof=1) / np.sqrt(gaps.shape[1])
+        left, right = min(end - mean, end), min(max(end - mean, end), whisker)
+        if right - left > _ROOM * largest:
+            _write(axes, (left + right) / 2, row, mean, "center", "white")
     axes.errorbar(ends[-1], row, xerr=error, color="black", capsize=3, linewidth=1)
     _write(axes, ends[-1] + error + 0.015 * largest, row, ends[-1], "left", "black")
 

@@ -408,6 +408,104 @@ def test_a_guide_that_scores_only_its_own_samples_is_watched() -> None:
     assert Kind.POSTERIOR_COLLAPSE in begun(alarm)
 
 
+def one_latent(
+    prior: Any, decoded: Callable[[Tensor], Tensor], posterior: Callable[[Tensor, float], Any]
+) -> tuple[Any, Callable[[float], Callable[[Tensor], None]]]:
+    """A model, and a guide of how far it listens to x."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", prior)
+            pyro.sample("x", dist.Normal(decoded(z), 0.5), obs=x)
+
+    def guide(listens: float) -> Callable[[Tensor], None]:
+        def run(x: Tensor) -> None:
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", posterior(x, listens))
+
+        return run
+
+    return model, guide
+
+
+def heavy_tailed() -> Any:
+    """log z for what is decoded: the posterior is known well, and the prior has no moments."""
+    return one_latent(
+        dist.HalfCauchy(torch.tensor(1.0)),
+        torch.log,
+        lambda x, a: dist.LogNormal(0.85 * a * x, 0.45 * a + 1.5 * (1 - a)),
+    )
+
+
+def nominal() -> Any:
+    centres = 3 * torch.arange(4.0)
+    return one_latent(
+        dist.Categorical(torch.ones(4)),
+        lambda z: 3.0 * z,
+        lambda x, a: dist.Categorical(logits=-a * (x.unsqueeze(-1) - centres).square()),
+    )
+
+
+def looks(pair: Any, x: Tensor, *listening: float) -> CollapseAlarm:
+    model, guide = pair
+    now = [listening[0]]
+    alarm = CollapseAlarm(model, lambda x: guide(now[0])(x), x, AT_ONCE, tell=_silent)
+    for epoch, now[0] in enumerate(listening, 1):
+        alarm(epoch)
+    return alarm
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_latent_without_moments_that_is_in_use_alarms_nobody(seed: int) -> None:
+    """The variance of a few draws of a HalfCauchy is that of the largest: by it no posterior mean
+    varied, and the aggregate posterior was far from the prior."""
+    torch.manual_seed(seed)
+    alarm = looks(heavy_tailed(), dist.HalfCauchy(1.0).sample((300,)).log(), 0.9, 1.0)
+    assert alarm.alarms == []
+    [_, look] = alarm.history
+    assert 0.3 < look.activity.item() < 1
+    assert look.mismatch.item() < 0.2
+
+
+def test_a_latent_without_moments_that_collapses_is_said() -> None:
+    torch.manual_seed(0)
+    alarm = looks(heavy_tailed(), dist.HalfCauchy(1.0).sample((300,)).log(), 1.0, 0.0)
+    said = message(alarm, Kind.POSTERIOR_COLLAPSE)
+    assert "no latent's posterior mean varies" in said
+
+
+def test_of_a_latent_whose_values_are_names_activity_is_unknown() -> None:
+    torch.manual_seed(0)
+    x = 3.0 * torch.randint(4, (300,)) + 0.5 * torch.randn(300)
+    alarm = looks(nominal(), x, 0.9, 1.0)
+    assert alarm.alarms == []
+    look = alarm.history[-1]
+    assert all(each.isnan().all() for each in (look.activity, look.shift, look.spread))
+    assert look.rate > 1
+
+
+def test_sites_that_the_guide_has_in_another_order_are_held_against_their_own_prior() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            u = pyro.sample("u", dist.Normal(0.0, 10.0))
+            z = pyro.sample("z", dist.Normal(0.0, 0.1))
+            pyro.sample("x", dist.Normal(u + z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 0.1))
+            pyro.sample("u", dist.Normal(0.99 * x, 1.0))
+
+    alarm = CollapseAlarm(model, guide, 10 * torch.randn(200), tell=_silent)
+    alarm(1)
+    assert alarm.latents == ("z", "u")
+    # Of 800 draws: a deviation is good to 2.5 %, 5 of these and as many of the data's.
+    torch.testing.assert_close(
+        alarm.history[0].spread, torch.ones(2).double(), rtol=0.3, atol=0, check_dtype=False
+    )
+    assert alarm.history[0].activity[0] < 0.01 < alarm.history[0].activity[1] < 2
+
+
 def test_a_pair_with_a_global_latent_is_refused() -> None:
     with pytest.raises(PairError, match="for each of 6 data"):
         CollapseAlarm(*global_pair(), torch.randn(6))(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from pyro.distributions import constraints
 from pyro.distributions.transforms import planar
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
+from torch.distributions import biject_to, kl_divergence
 
 from pyro_vae import (
     VAE,
@@ -33,6 +34,7 @@ from pyro_vae import (
     SubstitutionGuide,
     UniformGuide,
 )
+from pyro_vae.diagnostics import _richer as of_richer
 from pyro_vae.diagnostics import amortisation as module
 from pyro_vae.diagnostics import reliability, to_arviz
 from pyro_vae.diagnostics._families import free_parameters, innermost, moved
@@ -231,6 +233,39 @@ def test_a_log_normal_is_bent_into_a_gamma() -> None:
     assert_mean(audit.richer_gap, 0.0, left=0.005)
     z = pyro.poutine.trace(audit.richer).get_trace(COUNTS).nodes["z"]["value"]
     assert (z > 0).all()
+
+
+def sparse(size: int, concentration: float) -> tuple[Pair, Tensor]:
+    """z ~ Dirichlet(a, …, a), x ~ Multinomial(20, z), its exact posterior as the guide; data."""
+    prior = torch.full((size,), concentration)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Dirichlet(prior.to(x).expand(len(x), -1)))
+            pyro.sample("x", dist.Multinomial(20, probs=z), obs=x)
+
+    def guide(x: Tensor) -> None:
+        own = pyro.param("own", prior.to(x), constraint=constraints.positive)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Dirichlet(own + x))
+
+    return (model, guide), dist.Multinomial(20, probs=dist.Dirichlet(prior).sample((6,))).sample()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("size", "concentration"), [(5, 0.2), (50, 0.2), (50, 0.1)])
+def test_an_exact_dirichlet_guide_has_no_gap(
+    size: int, concentration: float, dtype: torch.dtype
+) -> None:
+    """Draws are near the corners, where nothing may be lost on the way to the real numbers."""
+    pair, x = sparse(size, concentration)
+    exact = dist.DirichletMultinomial(torch.full((size,), concentration), 20).log_prob(x)
+    audit = amortisation_audit(*pair, x.to(dtype), steps=5, num_samples=300)
+    for name in FIELDS[4:]:
+        assert getattr(audit, name).value.abs().max() < 1e-3  # no noise: weights are constant
+    torch.testing.assert_close(audit.log_evidence.value, exact, rtol=0, atol=1e-3)
+    torch.testing.assert_close(audit.encoder_evidence.value, exact, rtol=0, atol=1e-3)
+    assert "Nothing to gain" in str(audit)
 
 
 def members_of_groups(x: Tensor) -> tuple[pyro.plate, pyro.plate]:
@@ -495,7 +530,12 @@ def test_verdicts(amortisation: float, approximation: float, richer: float, word
 
 
 def audit_of(
-    amortisation: float, approximation: float, richer: float, rising: float = 0.0, k: float = 0.2
+    amortisation: float,
+    approximation: float,
+    richer: float,
+    rising: float = 0.0,
+    k: float = 0.2,
+    **more: Any,
 ) -> AmortisationAudit:
     pair = gaussian(num_data=4)
     found = amortisation_audit(pair.model, pair.guide, pair.x, steps=1, num_samples=21)
@@ -507,7 +547,7 @@ def audit_of(
     }
     fields = vars(found) | {name: estimate(mean) for name, mean in gaps.items()}
     fields |= {"rising": torch.full((4,), rising), "k": torch.full((4,), k), "num_samples": 1000}
-    return AmortisationAudit(**fields)
+    return AmortisationAudit(**(fields | more))
 
 
 def test_reservations() -> None:
@@ -517,6 +557,30 @@ def test_reservations() -> None:
     )
     # Weights that hardly vary: their tail does not matter.
     assert "may be larger" not in audit_of(3.0, 1.0, 0.005, k=0.9).summary()
+
+
+@pytest.mark.parametrize(
+    ("encoders", "encoder_k", "undecided"),
+    [
+        (-2.5, 0.2, True),
+        (-2.5, 0.6, False),  # an estimate that may be that far off
+        (-0.03, 0.2, False),  # by chance
+        (-0.5, 0.2, False),  # not what the verdict hangs on
+        (2.5, 0.2, False),
+    ],
+)
+def test_an_evidence_that_the_encoders_weights_deny_is_not_blamed_on_the_family(
+    encoders: float, encoder_k: float, undecided: bool
+) -> None:
+    others = {"log_evidence": estimate(0.0), "encoder_evidence": estimate(encoders)}
+    audit = audit_of(0.0, 3.0, 2.9, encoder_k=torch.full((4,), encoder_k), **others)
+    assert ("Undecided: log p(x) by the weights of the richer" in audit.summary()) == undecided
+    assert ("Too simple a family" in audit.summary()) != undecided
+    if undecided:
+        assert "is 2.500 ± 0.014 nats above" in str(audit)
+        assert "of the 100% of the data" in str(audit)
+    # What was given is not held against weights.
+    assert "Too simple a family" in str(replace(audit, k=None))
 
 
 # --- what must not matter -------------------------------------------------------------------------
@@ -595,6 +659,13 @@ class Opaque(dist.TorchDistribution):
 
 
 NORMAL_PRIOR = model_of(lambda x: dist.Normal(torch.zeros(len(x)), 1.0))
+
+
+def test_a_way_to_the_real_numbers_that_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_richer, "to_support", biject_to)  # torch's, of simplexes
+    pair, x = sparse(50, 0.1)
+    with pytest.raises(PairError, match=r"stay the same.*in torch.float32.*\['z'\].*torch.float64"):
+        amortisation_audit(*pair, x.float(), steps=1, num_samples=100)
 
 
 @pytest.mark.parametrize(

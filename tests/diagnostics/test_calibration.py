@@ -256,6 +256,56 @@ def test_a_wrong_guide_is_rejected_and_the_verdict_says_how(
     assert found == [{"z": ranks}, {"z": symmetry}, {"z": coverage, "joint": coverage}]
 
 
+def ranks_of(scale: float, shift: float) -> CalibrationResult:
+    """Of a normal guide ``scale`` times as wide as the posterior, ``shift`` of its deviations off.
+
+    Not drawn: 1,000 quantiles of the truth, and the ranks that are expected of 99 draws.
+    """
+    truth = stats.norm.ppf((np.arange(1000) + 0.5) / 1000)
+    below = stats.norm.cdf((truth - shift) / scale)
+    ranks = np.minimum((100 * below).astype(int), 99)
+    return CalibrationResult(("z",), CONFIDENCE, ranks[:, None], 99)
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0, 3.0, 5.0, 10.0])
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "too high"), (-1, "too low")])
+def test_a_shifted_guide_of_the_right_width_is_shifted_however_far(shift, sign, verdict):
+    assert ranks_of(1.0, sign * shift).verdicts == {"z": verdict}
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 0.7, 1.4, 2.0, 3.0])
+@pytest.mark.parametrize("shift", [-0.1, 0.0, 0.1])
+def test_a_guide_of_another_width_is_narrow_or_wide(scale, shift):
+    expected = "too narrow" if scale < 1 else "too wide"
+    assert ranks_of(scale, shift).verdicts == {"z": expected}
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "verdict"),
+    [
+        (0.3, 0.5, "too narrow"),
+        (0.3, 1.0, "too high"),
+        (0.3, -10.0, "too low"),  # each draw on one side: of their width nothing is seen
+        (0.7, 0.5, "too high"),
+        (0.7, -5.0, "too low"),
+        (1.5, 0.3, "too wide"),
+        (1.5, 2.0, "too high"),
+        (3.0, 1.0, "too wide"),
+        (3.0, -5.0, "too low"),
+        (3.0, 10.0, "too high"),
+    ],
+)
+def test_of_a_shift_and_a_width_the_one_that_shows_most_is_told(scale, shift, verdict):
+    assert ranks_of(scale, shift).verdicts == {"z": verdict}
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(5.0, "too high"), (-5.0, "too low")])
+def test_a_guide_far_off_is_not_called_narrow(shift, verdict):
+    pair = Scalar(shift=shift)
+    result = simulation_based_calibration(pair.model, pair.guide, pair.x, num_simulations=500)
+    assert result.verdicts == {"z": verdict}
+
+
 def test_of_several_latents_the_wrong_one_is_named():
     pair = linear_gaussian(3, num_data=250, dtype=torch.float64)
     scale = torch.tensor([1.0, 0.6, 1.0])
@@ -729,6 +779,16 @@ def test_in_chunks_an_exact_guide_is_calibrated_too(check):
     pair = Scalar()
     result = check(pair.model, pair.guide, pair.x, chunk_size=7, confidence=CONFIDENCE)
     assert result.calibrated, str(result)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_progress_is_shown_when_asked_for(check, capsys):
+    pair = Scalar(size=10)
+    options = {"num_simulations": 25, "num_draws": 9, "chunk_size": 4}
+    check(pair.model, pair.guide, pair.x, **options)
+    assert capsys.readouterr().err == ""
+    check(pair.model, pair.guide, pair.x, progress=True, **options)
+    assert "27/27" in capsys.readouterr().err  # draws of three batches
 
 
 def test_no_more_draws_are_made_at_once_than_the_chunk_size():

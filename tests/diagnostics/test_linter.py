@@ -689,6 +689,15 @@ WARNINGS: dict[str, Callable[[], Case]] = {
     "a guide that is no PyroModule": lambda: (
         Model(), Plain(), X, "parameters-that-svi-sees", "guide", r"class Plain\(pyro\.nn\.Pyro",
     ),
+    "a guide of one value": lambda: (
+        Model(),
+        guide(posterior=lambda self, x: dist.Delta(self.parameters_of(x)[0]).to_event(1)),
+        X, "densities-in-the-guide", "guide, site 'z'", "got Delta.*MAP.*nor a weight",
+    ),
+    "covariates in a closure": lambda: (
+        model(likelihood=lambda self, z: dist.Bernoulli(logits=self.decoder(z) + X).to_event(1)),
+        Guide(), X, "any-batch-size", "model", "covariates of each datum as columns of x",
+    ),
     "a part of both": lambda: (
         *with_a_shared_part(), X, "parameters-of-one", "model and guide", r"'also\.layers\.0\.w",
     ),

@@ -86,7 +86,7 @@ def test_groups_have_the_dims_of_to_arviz(pair: LinearGaussian, drawn: Container
     assert drawn["posterior"]["z"].shape == (2, 150, 2, 2)
     stats = drawn["sample_stats"]
     assert stats["lp"].dims == stats["diverging"].dims == ("chain", "draw", "datum")
-    assert stats["r_hat_z"].dims == stats["ess_z"].dims == ("datum", "z_dim_0")
+    assert stats["r_hat_z"].dims == stats["ess_z"].dims == ("datum", "latent")
     assert stats["diverging"].dtype == bool
     assert drawn.attrs["sampler"] == "NUTS"
     assert (drawn.attrs["num_chains"], drawn.attrs["warmup"], drawn.attrs["seed"]) == (2, 150, 0)

@@ -333,20 +333,25 @@ def test_every_option_of_the_export_has_its_effect(
         pair.x[:12],
         300,
         labels=range(12),
-        coords={"z_dim_0": ["width", "slant"]},
+        coords={"latent": ["width", "slant"], "place": list("abcde")},
+        dims={"x": ["place"]},
         predictive=False,
         progress=True,
         **options,
     )
     # What is drawn depends on the seed, not on how deep the pair's plates might have been.
     xr.testing.assert_equal(data["sample_stats"], exported["sample_stats"])
-    slant = data["posterior"]["z"].sel(z_dim_0="slant").values
+    slant = data["posterior"]["z"].sel(latent="slant").values
     np.testing.assert_array_equal(slant, exported["posterior"]["z"].values[..., 1])
     assert data["constant_data"]["label"].values.tolist() == list(range(12))
-    assert "300/300" in capsys.readouterr().err
+    assert data["observed_data"]["x"].dims == ("datum", "place")
+    assert "3600/3600" in capsys.readouterr().err
     assert not hasattr(data, "prior_predictive")
     chunked = to_arviz(*pair.functions, pair.x[:12], 300, chunk_size=7, seed=0)
-    assert not chunked["posterior"].equals(exported["posterior"])
+    xr.testing.assert_equal(chunked["posterior"], exported["posterior"])
+    xr.testing.assert_allclose(chunked["sample_stats"], exported["sample_stats"])
+    other = to_arviz(*pair.functions, pair.x[:12], 300, seed=1)
+    assert not other["posterior"].equals(exported["posterior"])
     with pytest.raises(ValueError, match="result of at most 1e-06 GiB"):
         to_arviz(*pair.functions, pair.x[:12], 300, max_memory=1e-6, **options)
 

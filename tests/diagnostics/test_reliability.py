@@ -248,8 +248,6 @@ def test_other_shapes_and_no_data_are_refused() -> None:
 
 
 def test_a_pair_with_a_latent_for_all_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "log_weights", unwrap(log_weights))
-
     def model(x: Tensor) -> None:
         z = pyro.sample("z", dist.Normal(0.0, 1.0))
         with pyro.plate("data", len(x), dim=-1):
@@ -260,6 +258,31 @@ def test_a_pair_with_a_latent_for_all_data_is_refused(monkeypatch: pytest.Monkey
 
     with pytest.raises(PairError, match="a log-weight for each of 3 data; got 1"):
         reliability(model, guide, torch.zeros(3), num_samples=30)
+    monkeypatch.setattr(module, "_WEIGHTS", 30)  # one datum at once
+    with pytest.raises(PairError, match="a log-weight for each of 2 data; got 1"):
+        reliability(model, guide, torch.zeros(3), num_samples=30)
+
+
+def test_a_guide_of_one_value_is_not_certified() -> None:
+    """Its weights are equal, so that k̂ is −∞ and the error 0, of a number that means nothing."""
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Delta(x))
+
+    with pytest.raises(PairError, match=r"site 'z': expected a guide with a density.*got Delta"):
+        reliability(model, guide, torch.zeros(3), num_samples=30)
+
+
+def test_progress_counts_the_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WEIGHTS", 10 * 30)
+    silent = reliability(model, guide_of_scale(0.7), torch.zeros(25), num_samples=30)
+    assert capsys.readouterr().err == ""
+    shown = reliability(model, guide_of_scale(0.7), torch.zeros(25), num_samples=30, progress=True)
+    assert "750/750" in capsys.readouterr().err
+    assert torch.equal(shown.k, silent.k)
 
 
 # --- what must not matter -------------------------------------------------------------------------

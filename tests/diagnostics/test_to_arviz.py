@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,9 +12,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
+from pyro.distributions import transforms
 from scipy import stats
 from torch import Tensor, nn
 
+from pyro_vae import NonFiniteError, PairError
 from pyro_vae.diagnostics import Container, pareto_k, to_arviz
 
 # Each goodness-of-fit test below fails by chance once in a million seeds; the seeds are fixed.
@@ -137,7 +140,7 @@ def test_groups_dims_and_coordinates(pair: LinearGaussian) -> None:
     data = to_arviz(pair.model, pair.guide, pair.x, 5, chunk_size=2)
     assert isinstance(data, Container)
     dims = {
-        ("posterior", "z"): ("chain", "draw", "datum", "z_dim_0"),
+        ("posterior", "z"): ("chain", "draw", "datum", "latent"),
         ("sample_stats", "log_weight"): ("chain", "draw", "datum"),
         ("log_likelihood", "x"): ("chain", "draw", "datum"),
         ("log_prior", "z"): ("chain", "draw", "datum"),
@@ -145,7 +148,7 @@ def test_groups_dims_and_coordinates(pair: LinearGaussian) -> None:
         ("posterior_predictive", "x"): ("chain", "draw", "datum", "x_dim_0"),
     }
     assert {key: data[key[0]][key[1]].dims for key in dims} == dims
-    sizes = {"chain": 1, "draw": 5, "datum": 4, "z_dim_0": 2}
+    sizes = {"chain": 1, "draw": 5, "datum": 4, "latent": 2}
     assert dict(data["posterior"].sizes) == sizes
     for dim, size in sizes.items():
         np.testing.assert_array_equal(data["posterior"].coords[dim].values, np.arange(size))
@@ -195,10 +198,10 @@ def test_labels_and_coordinates(pair: LinearGaussian) -> None:
         pair.x,
         3,
         labels=torch.tensor([7, 2, 1, 0]),
-        coords={"datum": ["a", "b", "c", "d"], "z_dim_0": ["width", "slant"]},
+        coords={"datum": ["a", "b", "c", "d"], "latent": ["width", "slant"]},
     )
     assert data["constant_data"]["label"].sel(datum="b") == 2
-    slants = data["posterior"]["z"].sel(datum="c", z_dim_0="slant")
+    slants = data["posterior"]["z"].sel(datum="c", latent="slant")
     np.testing.assert_array_equal(slants.values, data["posterior"]["z"].values[..., 2, 1])
 
 
@@ -208,7 +211,14 @@ def test_labels_and_coordinates(pair: LinearGaussian) -> None:
         ({"labels": [1, 2]}, r"labels: expected one for each of 4 data; got shape \(2,\)"),
         ({"coords": {"datum": [1]}}, "coords: expected 4 values for 'datum'"),
         ({"coords": {"zoo": [1]}}, r"coords: expected dims among \[.*'datum'.*\]; got 'zoo'"),
-        ({"max_memory": 1e-6}, r"expected a result of at most 1e-06 GiB; got one of .* GiB"),
+        ({"max_memory": 1e-6}, "expected a result of at most 1e-06 GiB; got one of 23.5 KiB"),
+        ({"dims": {"y": ["a"]}}, r"dims: expected sites among \['x', 'z'\]; got 'y'"),
+        ({"dims": {"x": []}}, "dims: expected 1 different names for the event dims of 'x'"),
+        (
+            {"dims": {"x": ["draw"]}},
+            r"none of \['chain', 'data', 'datum', 'draw'\]; got \['draw'\]",
+        ),
+        ({"dims": {"x": "p"}}, r"got 'p'. For example \['x_dim_0'\]"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -236,8 +246,7 @@ def test_attributes(pair: LinearGaussian) -> None:
     attrs = dict(data["posterior"].attrs)
     assert "approximate posterior" in attrs.pop("description")
     assert attrs == expected
-    unseeded = to_arviz(pair.model, pair.guide, pair.x, 1)
-    assert unseeded.attrs["seed"] == "none: torch's global generator"
+    assert to_arviz(pair.model, pair.guide, pair.x, 1).attrs["seed"] == 0
 
 
 def test_seeded_draws_repeat_and_leave_the_global_generator(pair: LinearGaussian) -> None:
@@ -250,19 +259,96 @@ def test_seeded_draws_repeat_and_leave_the_global_generator(pair: LinearGaussian
     assert not first["posterior"].equals(other["posterior"])
 
 
-def test_without_a_seed_the_global_generator_draws(pair: LinearGaussian) -> None:
+def test_the_default_seed_is_zero_whatever_the_global_generator_is(pair: LinearGaussian) -> None:
     draws = []
     for _ in range(2):
-        torch.manual_seed(6)
+        torch.manual_seed(6 + len(draws))
+        before = torch.get_rng_state()
         draws.append(to_arviz(pair.model, pair.guide, pair.x, 5)["posterior"])
+        assert torch.equal(torch.get_rng_state(), before)
     assert draws[0].equals(draws[1])
-    again = to_arviz(pair.model, pair.guide, pair.x, 5)["posterior"]
-    assert not again.equals(draws[1])
+    assert draws[0].equals(to_arviz(pair.model, pair.guide, pair.x, 5, seed=0)["posterior"])
 
 
-def test_chunks_are_different_draws(pair: LinearGaussian) -> None:
-    z = array(to_arviz(pair.model, pair.guide, pair.x, 6, seed=0, chunk_size=2), "posterior", "z")
-    assert len(z.unique()) == z.numel()
+def test_no_draw_is_there_twice() -> None:
+    pair = LinearGaussian(size=45)
+    data = to_arviz(pair.model, pair.guide, pair.x, 120, chunk_size=2)
+    for group in ("posterior", "prior"):
+        z = array(data, group, "z")
+        assert len(z.unique()) == z.numel()
+    for group in ("posterior_predictive", "prior_predictive"):
+        x = array(data, group, "x")
+        assert len(x.unique()) == x.numel()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000])
+def test_the_result_is_the_same_for_every_chunk_size(chunk_size: int) -> None:
+    pair = LinearGaussian(size=25)
+    expected = to_arviz(pair.model, pair.wrong_guide, pair.x, 60)
+    data = to_arviz(pair.model, pair.wrong_guide, pair.x, 60, chunk_size=chunk_size)
+    assert groups_of(data) == groups_of(expected)
+    for group in ("posterior", "posterior_predictive", "prior", "prior_predictive"):
+        assert data[group].equals(expected[group])
+    for group in ("sample_stats", "log_likelihood", "log_prior"):
+        for name in expected[group].data_vars:
+            torch.testing.assert_close(array(data, group, name), array(expected, group, name))
+
+
+def test_a_draw_is_the_same_among_fewer_draws_and_data() -> None:
+    pair = LinearGaussian(size=45)
+    many = to_arviz(pair.model, pair.wrong_guide, pair.x, 70)
+    for data, draws in ((3, 5), (23, 60), (41, 70)):
+        few = to_arviz(pair.model, pair.wrong_guide, pair.x[:data], draws)
+        for group in ("posterior", "posterior_predictive", "prior", "prior_predictive"):
+            of_many = many[group].isel(draw=slice(draws), datum=slice(data))
+            assert few[group].equals(of_many)
+        expected = array(many, "sample_stats", "log_weight")[:, :draws, :data]
+        torch.testing.assert_close(array(few, "sample_stats", "log_weight"), expected)
+
+
+class Watched(LinearGaussian):
+    """How many draws and data a run is for."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size=size)
+        self.rows: list[int] = []
+        self.sampled = 0
+
+    def likelihood(self, z: Tensor) -> dist.TorchDistribution:
+        self.rows.append(z[..., 0].numel())
+        watched = self
+
+        class Noise(dist.Normal):
+            def rsample(self, *args: Any, **kwargs: Any) -> Tensor:
+                watched.sampled += 1
+                return super().rsample(*args, **kwargs)
+
+            def expand(self, shape: Any, instance: Any = None) -> dist.TorchDistribution:
+                return super().expand(shape, self._get_checked_instance(Noise, instance))
+
+        return Noise(z @ self.weight.T + self.bias, self.noise).to_event(1)
+
+
+@pytest.mark.parametrize("predictive", [True, False])
+def test_runs_are_small_whatever_there_is_to_do(predictive: bool) -> None:
+    pair = Watched(300)
+    to_arviz(pair.model, pair.guide, pair.x, 300, predictive=predictive)
+    assert max(pair.rows) == 100 * 20
+
+
+def test_predictions_that_are_not_wanted_are_not_made() -> None:
+    pair = Watched(30)
+    to_arviz(pair.model, pair.guide, pair.x, 5, predictive=False)
+    assert not pair.sampled
+    to_arviz(pair.model, pair.guide, pair.x, 5)
+    assert pair.sampled
+
+
+def test_what_does_not_fit_is_refused_before_it_is_computed() -> None:
+    pair = Watched(1000)
+    with pytest.raises(ValueError, match=r"at most 0.1 GiB; got one of 11[0-9].\d MiB"):
+        to_arviz(pair.model, pair.guide, pair.x, 1000, max_memory=0.1)
+    assert max(pair.rows) <= 40
 
 
 def test_weights_modes_and_gradients_are_as_before(pair: LinearGaussian) -> None:
@@ -365,6 +451,192 @@ def test_an_auxiliary_site_of_the_guide_is_in_q(pair: LinearGaussian) -> None:
     assert list(data["log_prior"].data_vars) == ["z"]
     weights = array(data, "sample_stats", "log_weight")
     torch.testing.assert_close(weights, pair.log_evidence().expand(1, 5, -1))
+
+
+def for_these_data(pair: LinearGaussian) -> dict[str, tuple[Any, Any]]:
+    """Pairs that are not to be run on a part of the data, whose weights are the evidence."""
+    mask = torch.ones(len(pair.x), dtype=torch.bool)
+    means = pair.mean(pair.x)
+
+    def looked_up(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.MultivariateNormal(means[: len(x)], pair.covariance))
+
+    def of_all(x: Tensor) -> None:
+        with pyro.plate("data", len(pair.x), dim=-1):
+            pyro.sample("z", dist.MultivariateNormal(means, pair.covariance))
+
+    def centred(x: Tensor) -> None:
+        pair.model(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.factor("zero", (x - x.mean(0)).mean(0).sum().expand(len(x)))
+            pyro.factor("batch", x.mean().expand(len(x)))
+
+    return {
+        "mask": (poutine.mask(pair.model, mask), poutine.mask(pair.guide, mask)),
+        "table": (pair.model, looked_up),
+        "size": (pair.model, of_all),
+        "mean": (centred, pair.guide),
+    }
+
+
+@pytest.mark.parametrize("size", [3, 20, 25, 40, 65])
+@pytest.mark.parametrize("name", ["mask", "table", "size", "mean"])
+def test_a_pair_for_these_data_alone_is_run_on_all_of_them(name: str, size: int) -> None:
+    pair = LinearGaussian(size=size)
+    model, guide = for_these_data(pair)[name]
+    data = to_arviz(model, guide, pair.x, 70, chunk_size=30)
+    expected = pair.log_evidence() + (pair.x.mean() if name == "mean" else 0.0)
+    weights = array(data, "sample_stats", "log_weight")
+    torch.testing.assert_close(weights, expected.expand(1, 70, -1))
+    torch.testing.assert_close(array(data, "observed_data", "x"), pair.x)
+    assert len(array(data, "posterior", "z").unique()) == 70 * size * 2
+    again = to_arviz(model, guide, pair.x, 70, chunk_size=4)
+    assert again["posterior"].equals(data["posterior"])
+
+
+def test_a_guide_that_scores_only_its_own_draws_is_run_in_blocks() -> None:
+    pair = LinearGaussian(size=45)
+    flow = transforms.planar(2)
+    rows: list[int] = []
+
+    def guide(x: Tensor) -> None:
+        rows.append(len(x))
+        with pyro.plate("data", len(x), dim=-1):
+            normal = dist.Normal(pair.mean(x), 1.0).to_event(1)
+            pyro.sample("z", dist.TransformedDistribution(normal, [flow]))
+
+    data = to_arviz(pair.model, guide, pair.x, 30, predictive=False)
+    assert max(rows) == 40  # where it is tried whether it can be
+    few = to_arviz(pair.model, guide, pair.x[:7], 5, predictive=False)
+    assert few["posterior"].equals(data["posterior"].isel(draw=slice(5), datum=slice(7)))
+
+
+# Where validation is on, Pyro warns of the NaN too.
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+@pytest.mark.parametrize(("scale", "draws"), [(1e-200, 30), (math.nan, 30), (math.nan, 5)])
+@pytest.mark.parametrize("datum", [2, 22])
+def test_a_datum_whose_weights_are_no_numbers(scale: float, draws: int, datum: int) -> None:
+    pair = LinearGaussian(size=25)
+
+    def model(x: Tensor) -> None:
+        bad = (x == pair.x[datum]).all(-1)
+        noise = torch.where(bad, scale, 0.6)[:, None]
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            mean = z @ pair.weight.T + pair.bias
+            pyro.sample("x", dist.Normal(mean, noise, validate_args=False).to_event(1), obs=x)
+
+    told = rf"to_arviz: expected log-weights .* at datum {datum}, in log p\(x\|…\)\. Check that"
+    with pytest.raises(NonFiniteError, match=told) as caught:
+        to_arviz(model, pair.guide, pair.x, draws, predictive=False)
+    assert caught.value.term == "log p(x|…)"
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")
+@pytest.mark.parametrize(
+    ("site", "term"), [("prior", "log p(z)"), ("q", "log q(z|…)"), ("factor", "log p of a factor")]
+)
+def test_the_term_that_is_no_number_is_named(pair: LinearGaussian, site: str, term: str) -> None:
+    class Broken(dist.Normal):
+        def log_prob(self, value: Tensor) -> Tensor:
+            return super().log_prob(value) * math.nan
+
+        def expand(self, shape: Any, instance: Any = None) -> dist.TorchDistribution:
+            return super().expand(shape, self._get_checked_instance(Broken, instance))
+
+    def of_z(name: str) -> dist.TorchDistribution:
+        return (Broken if site == name else dist.Normal)(torch.zeros(2), 1.0).to_event(1)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", pair.likelihood(pyro.sample("z", of_z("prior"))), obs=x)
+            pyro.factor("reward", torch.full((len(x),), -math.inf if site == "factor" else 0.0))
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", of_z("q"))
+
+    with pytest.raises(NonFiniteError, match="at datum 0") as caught:
+        to_arviz(model, guide, pair.x, 5)
+    assert caught.value.term == term
+
+
+def test_some_weights_of_zero_are_no_error(pair: LinearGaussian) -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", pair.likelihood(z), obs=x)
+            pyro.factor("half", torch.where(z[..., 0] > pair.mean(pair.x).max(), 0.0, -math.inf))
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.full((len(x), 2), 3.0), 3.0).to_event(1))
+
+    weights = array(to_arviz(model, guide, pair.x, 50), "sample_stats", "log_weight")
+    assert weights.isneginf().any()
+
+
+def latents(**shapes: tuple[int, ...]) -> Any:
+    def program(x: Tensor, observe: bool = True) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            for name, shape in shapes.items():
+                standard = dist.Normal(torch.zeros(shape), 1.0)
+                pyro.sample(name, standard.to_event(len(shape)))
+            if observe:
+                pyro.sample("x", dist.Normal(torch.zeros(3), 1.0).to_event(1), obs=x)
+
+    return program, functools.partial(program, observe=False)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dims"),
+    [
+        ({"z": (2,)}, {"z": ["latent"]}),
+        ({"z": (2,), "tau": ()}, {"z": ["latent"], "tau": []}),
+        ({"z": (2,), "w": (2,)}, {"z": ["z_dim_0"], "w": ["w_dim_0"]}),
+        ({"z": (2,), "w": (2, 3)}, {"z": ["z_dim_0"], "w": ["w_dim_0", "w_dim_1"]}),
+        ({"z": (2, 3)}, {"z": ["z_dim_0", "z_dim_1"]}),
+        ({"z": ()}, {"z": []}),
+    ],
+)
+def test_the_dim_of_the_only_latent_vector_is_latent(
+    pair: LinearGaussian, shapes: dict[str, tuple[int, ...]], dims: dict[str, list[str]]
+) -> None:
+    data = to_arviz(*latents(**shapes), pair.x, 5)
+    for group in ("posterior", "prior"):
+        found = {name: list(data[group][name].dims[3:]) for name in data[group].data_vars}
+        assert found == dims
+
+
+def test_a_plate_that_is_named_latent_keeps_its_name() -> None:
+    def program(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1), pyro.plate("latent", 4, dim=-2):
+            pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+    def model(x: Tensor) -> None:
+        program(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(0.0, 1.0), obs=x)
+
+    z = to_arviz(model, program, torch.zeros(3), 5, max_plate_nesting=2)["posterior"]["z"]
+    assert z.dims == ("chain", "draw", "latent", "datum", "z_dim_0")
+
+
+def test_names_for_event_dims(pair: LinearGaussian) -> None:
+    dims = {"x": ["pixel"], "z": ("what",)}
+    coords = {"pixel": ["left", "middle", "right"]}
+    data = to_arviz(pair.model, pair.guide, pair.x, 5, dims=dims, coords=coords)
+    assert data["posterior"]["z"].dims == ("chain", "draw", "datum", "what")
+    assert data["prior"]["z"].dims == ("chain", "draw", "datum", "what")
+    assert data["observed_data"]["x"].dims == ("datum", "pixel")
+    for group in ("posterior_predictive", "prior_predictive"):
+        assert list(data[group]["x"].coords["pixel"].values) == coords["pixel"]
+
+
+def test_no_data(pair: LinearGaussian) -> None:
+    with pytest.raises(ValueError, match="to_arviz: expected one datum or more; got none"):
+        to_arviz(pair.model, pair.guide, pair.x[:0], 5)
 
 
 def test_another_plate_is_a_dim_of_the_draws_and_summed_in_the_weights() -> None:
@@ -494,3 +766,17 @@ def test_event_dims_that_are_not_declared(pair: LinearGaussian) -> None:
 
     with pytest.raises(ValueError, match='at site "x", invalid log_prob shape'):
         to_arviz(model, pair.guide, pair.x, 5, max_plate_nesting=2)
+
+
+def test_a_guide_of_one_value_has_no_weights() -> None:
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Delta(x))
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", dist.Normal(z, 0.01), obs=x)
+
+    with pytest.raises(PairError, match="expected a guide with a density"):
+        to_arviz(model, guide, torch.randn(5))

@@ -10,6 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
 import pyro_vae.evaluation.evidence
@@ -51,6 +52,7 @@ from pyro_vae.evaluation import (
     reconstruction_error,
 )
 from pyro_vae.testing import LinearGaussian, linear_gaussian
+from tests.objectives.pairs import global_pair, scalar_pair
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -169,6 +171,161 @@ def test_a_scale_on_some_sites_is_no_density_and_is_refused() -> None:
         log_evidence(model, guide, torch.zeros(3))
 
 
+def normal_model(x: Tensor) -> None:
+    """z ~ N(0, 1), x ~ N(z, 1): log p(x) is that of N(0, 2)."""
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def guide_of(posterior: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", posterior(x))
+
+    return guide
+
+
+def spike_and_slab(x: Tensor) -> Any:
+    return dist.MaskedMixture(x > 0, dist.Delta(x), dist.Normal(x, 1.0))
+
+
+MASSES: dict[str, Callable[[Tensor], Any]] = {
+    "Delta": dist.Delta,
+    "transformed Delta": lambda x: dist.TransformedDistribution(
+        dist.Delta(x), [dist.transforms.AffineTransform(0.0, 0.5)]
+    ),
+    "part Delta": spike_and_slab,
+    "Bernoulli": lambda x: dist.Bernoulli(logits=x),
+}
+
+
+@pytest.mark.parametrize("posterior", MASSES.values(), ids=MASSES.keys())
+def test_a_guide_without_a_density_has_no_weights(posterior: Callable[[Tensor], Any]) -> None:
+    """By p(x, z)/1 the evidence came out at any value, with no error at all."""
+    guide, x = guide_of(posterior), torch.linspace(-1.0, 1.0, 5)
+    for evaluate in (
+        lambda: log_weights(normal_model, guide, x, 10),
+        lambda: log_evidence(normal_model, guide, x, num_samples=10),
+        lambda: information(normal_model, guide, x),
+    ):
+        with (
+            pyro.validation_enabled(False),
+            pytest.raises(PairError, match=r"site 'z': expected a guide with a density.* Take a"),
+        ):
+            evaluate()
+
+
+def carrying(x: Tensor) -> None:
+    """The posterior by way of an auxiliary sample, as Pyro's autoguides have it."""
+    with pyro.plate("data", len(x), dim=-1):
+        u = pyro.sample("u", dist.Normal(x, 2**0.5), infer={"is_auxiliary": True})
+        volume = torch.full_like(u, math.log(2.0))  # of z = u/2
+        pyro.sample("z", dist.Delta(u / 2, log_density=volume))
+
+
+def test_a_delta_that_carries_an_auxiliary_sample_over_has_a_density() -> None:
+    x = torch.linspace(-1.0, 1.0, 5)
+    found = log_evidence(normal_model, carrying, x, num_samples=10)
+    torch.testing.assert_close(found.value, dist.Normal(0.0, 2**0.5).log_prob(x))
+    autoguide = AutoNormal(normal_model)
+    autoguide(x)
+    assert log_weights(normal_model, autoguide, x, 1).isfinite().all()
+
+
+def test_one_auxiliary_sample_gives_no_density_to_two_latents() -> None:
+    def model(x: Tensor) -> None:
+        normal_model(x)
+        with pyro.plate("others", len(x), dim=-1):
+            pyro.sample("y", dist.Normal(torch.zeros(len(x)), 1.0))
+
+    def guide(x: Tensor) -> None:
+        carrying(x)
+        with pyro.plate("others", len(x), dim=-1):
+            pyro.sample("y", dist.Delta(x))
+
+    with pytest.raises(PairError, match="expected a guide with a density"):
+        log_weights(model, guide, torch.zeros(3), 10)
+
+
+@pytest.mark.parametrize(
+    ("prior", "value"),
+    [(dist.Bernoulli(torch.full((3,), 0.25)), 1.0), (dist.Delta(torch.ones(3)), 1.0)],
+    ids=["discrete", "Delta"],
+)
+def test_a_delta_where_the_model_has_a_mass_has_weights(prior: Any, value: float) -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", prior)
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = torch.zeros(3)
+    found = log_weights(model, guide_of(lambda x: dist.Delta(x + value)), x, 10)
+    expected = prior.log_prob(x + value) + dist.Normal(value, 1.0).log_prob(x)
+    torch.testing.assert_close(found, expected.expand(10, 3))
+
+
+def unplated(x: Tensor) -> None:
+    z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0).to_event(1))
+    pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+
+def unplated_guide(x: Tensor) -> None:
+    pyro.sample("z", dist.Normal(x / 2, 0.5**0.5).to_event(1))
+
+
+NOT_PER_DATUM: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "no plate": (unplated, unplated_guide),
+    "a site of all data": global_pair(),
+    "a subsample": scalar_pair(size=1),
+}
+
+
+@pytest.mark.parametrize("num_samples", [10, 1000, 5000])  # 50, 4 and 1 data at once
+@pytest.mark.parametrize(("model", "guide"), NOT_PER_DATUM.values(), ids=NOT_PER_DATUM.keys())
+def test_a_pair_without_a_weight_for_each_datum_is_refused(
+    model: Callable[..., Any], guide: Callable[..., Any], num_samples: int
+) -> None:
+    """It had one joint evidence a batch, however many data the batches had."""
+    x = torch.randn(50)
+    told = r"a log-weight for each of \d+ data; got [12]\. Put every sample site"
+    with pytest.raises(PairError, match=told):
+        log_evidence(model, guide, x, num_samples=num_samples)
+    if num_samples < 5000:
+        with pytest.raises(PairError, match=told):
+            log_weights(model, guide, x[:4], num_samples)
+
+
+def test_two_data_that_are_tried_first_change_no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = wrong_pair(3)
+    found = log_evidence(pair.model, pair.guide, pair.x, num_samples=5000).value
+    monkeypatch.setattr(pyro_vae.evaluation.evidence, "_check_weights", lambda *_: None)
+    torch.testing.assert_close(
+        log_evidence(pair.model, pair.guide, pair.x, num_samples=5000).value, found, rtol=0, atol=0
+    )
+
+
+def test_covariates_of_each_datum_are_columns_of_the_data() -> None:
+    """As the error of a closure over them says."""
+
+    def model(x: Tensor) -> None:
+        covariate, y = x.unbind(-1)
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(covariate, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=y)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(-1), 0.5**0.5))
+
+    x = torch.randn(30, 2)
+    exact = dist.Normal(x[:, 0], 2**0.5).log_prob(x[:, 1])
+    plain = log_evidence(model, guide, x, num_samples=1000)
+    annealed = annealed_log_evidence(model, guide, x, num_temperatures=2)
+    for found in (plain, annealed):
+        torch.testing.assert_close(found.value, exact)
+
+
 def test_some_samples_of_no_weight_are_no_error() -> None:
     """A prior on [0, 1]² and a guide beyond it: the weights there are zero."""
     pair = exact_pair()
@@ -281,6 +438,16 @@ def test_the_threshold_of_an_active_unit_may_be_chosen() -> None:
     x = torch.randn(100, 2) * torch.tensor([0.05, 1.0])
     assert active_units(guide, x).active.tolist() == [False, True]
     assert active_units(guide, x, threshold=1e-4).count == 2
+
+
+def test_of_a_posterior_or_prior_without_moments_active_units_are_unknown() -> None:
+    x = torch.randn(50)
+    heavy = active_units(guide_of(lambda x: dist.HalfCauchy(x.exp())), x)
+    of_prior = active_units(guide_of(lambda x: dist.LogNormal(x, 0.5)), x, prior_variance=math.inf)
+    for found in (heavy, of_prior):
+        assert found.unknown.all()
+        assert found.count == 0
+    assert not active_units(exact_pair().guide, exact_pair().x).unknown.any()
 
 
 def test_the_reconstruction_error_of_a_linear_pair_is_the_residuals_mean_square() -> None:

@@ -34,6 +34,7 @@ from pyro_vae import (
     UniformGuide,
 )
 from pyro_vae.evaluation import Estimate, Information, active_units, bound_terms, information
+from pyro_vae.evaluation.active_units import normal_scores
 from pyro_vae.testing import LinearGaussian, linear_gaussian
 from tests.evaluation.test_evaluation import assert_unchanged, everything, fingerprint
 from tests.objectives.pairs import global_pair, hierarchical_pair, scalar_pair
@@ -518,6 +519,108 @@ def test_of_a_posterior_without_a_mean_the_draws_noise_is_taken_off() -> None:
     exact = pair.posterior(pair.x).mean.var(0)
     # Of 500 data and 50 samples each: the noise is a tenth of this.
     torch.testing.assert_close(found.active.variance, exact, rtol=0.1, atol=0)
+
+
+def half_cauchy_pair(posterior: Callable[[Tensor], Any]) -> tuple[Any, Any]:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.HalfCauchy(torch.ones(len(x))))
+            pyro.sample("x", dist.Normal(z.log(), 0.5), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", posterior(x))
+
+    return model, guide
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        lambda x: dist.LogNormal(0.85 * x, 0.45),
+        lambda x: dist.HalfCauchy(x.exp()),
+    ],
+    ids=["with moments", "without"],
+)
+def test_a_latent_without_moments_that_carries_nats_is_active(
+    posterior: Callable[[Tensor], Any],
+) -> None:
+    x = dist.HalfCauchy(1.0).sample((300,)).log()
+    found = information(*half_cauchy_pair(posterior), x)
+    assert found.mutual_information.value > 0.3
+    assert "1 of 1 latents carries 95 % of it; 1 of 1 latents active." in found.summary()
+    assert not found.active.unknown.any()
+
+
+def test_a_latent_without_moments_that_says_nothing_is_not_active() -> None:
+    x = dist.HalfCauchy(1.0).sample((1000,)).log()
+    pair = half_cauchy_pair(lambda x: dist.HalfCauchy(torch.ones_like(x)))
+    found = information(*pair, x, num_samples=50)
+    assert found.rate.value == pytest.approx(0.0, abs=1e-12)
+    # Noise of √(2/1000)/50 = 0.0009: the threshold is more than 10 of these.
+    assert found.active.variance.abs().item() < 0.005
+    assert found.active.count == 0
+
+
+def test_of_a_latent_whose_values_are_names_activity_is_unknown() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Categorical(torch.ones(4)))
+            y = pyro.sample("y", dist.Normal(torch.zeros(len(x)), 1.0)) if both else 0.0
+            pyro.sample("x", dist.Normal(3.0 * z + y, 0.5), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            logits = -(x[:, None] - 3 * torch.arange(4.0)).square()
+            pyro.sample("z", dist.Categorical(logits=logits))
+            if both:
+                pyro.sample("y", dist.Normal(0.3 * x, 0.9))
+
+    x = 3.0 * torch.randint(4, (200,)) + 0.5 * torch.randn(200)
+    both = False
+    found = information(model, guide, x)
+    assert found.mutual_information.value > 1
+    assert found.active.unknown.all()
+    assert "carries 95 % of it; which are active is unknown, as they have no" in found.summary()
+    both = True
+    assert (
+        "1 of 2 latents active, unknown of 1 without a mean."
+        in information(model, guide, x).summary()
+    )
+
+
+def test_normal_scores_of_a_normal_priors_draws_are_these_and_of_any_function_that_rises() -> None:
+    prior, z = torch.randn(20_000, 2), torch.linspace(-2.0, 2.0, 9)[:, None].expand(9, 2)
+    scores = normal_scores(z, prior)
+    # An error of √(F(1 − F)/20,000)/φ, 0.02 at 2: 5 of these.
+    torch.testing.assert_close(scores, z.double(), rtol=0, atol=0.1)
+    assert torch.equal(normal_scores(z.exp(), prior.exp()), scores)
+    assert torch.equal(normal_scores(z.expand(3, 9, 2), prior)[1], scores)
+    ends = torch.tensor([[-math.inf], [math.inf], [math.nan]])
+    low, high, none = normal_scores(ends, prior[:, :1])
+    assert low.item() == pytest.approx(-high.item())
+    assert low.isfinite().all()
+    assert none.isnan()
+
+
+def test_sites_that_the_guide_has_in_another_order_are_held_against_their_own_prior() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            u = pyro.sample("u", dist.Normal(torch.zeros(len(x)), 10.0))
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 0.1))
+            pyro.sample("x", dist.Normal(u + z, 1.0), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 0.1))
+            pyro.sample("u", dist.Normal(0.99 * x, 1.0))
+
+    found = information(model, guide, 10 * torch.randn(100))
+    assert found.latents == ("z", "u")
+    expected = torch.tensor([0.1, 10.0])
+    torch.testing.assert_close(found.prior_draws.std(0), expected, rtol=0.15, atol=0)
+    # 0.01 of the prior's variance, which 1000 draws give to 4.5 %: 5 of these.
+    torch.testing.assert_close(found.active.threshold, 0.01 * expected.square(), rtol=0.23, atol=0)
 
 
 def test_a_gap_between_posteriors_is_a_hole() -> None:

@@ -39,6 +39,13 @@ def test_points_are_the_draws_of_nuts_and_contours_hold_shares_of_the_guides():
     assert [text.get_text() for text in legend.get_texts()] == ["NUTS", "encoder", "flow"]
 
 
+def test_of_equal_guides_both_are_seen():
+    figure = guide_against_nuts({"datum": (NUTS, {"encoder": NARROW, "best": NARROW})})
+    first, second = contours(figure.axes[0])
+    assert all(pattern is None for _, pattern in first.get_linestyle())
+    assert all(pattern is not None for _, pattern in second.get_linestyle())
+
+
 def test_the_plane_is_named():
     figure = guide_against_nuts({"datum": (NUTS, {"encoder": NARROW})}, names=("3", "17"))
     (axes,) = figure.axes
@@ -97,6 +104,36 @@ def test_a_part_too_thin_for_a_number_has_none():
         {"one": {"family": np.array([0.1, 0.1]), "encoder": np.array([9.0, 9])}}
     )
     assert [text.get_text() for text in figure.axes[0].texts] == ["9.00", "9.10"]
+
+
+def test_of_a_part_too_thin_to_be_seen_the_legend_says_how_much_it_is():
+    thin = {"encoder": np.array([9.0, 9.0]), "family": np.array([0.02, 0.03])}
+    seen = {"encoder": np.array([9.0, 9.0]), "family": np.array([1.0, 1.0])}
+    for methods, expected in (
+        ({"one": thin}, ["encoder", "family (0.025 at the most)"]),
+        ({"one": thin, "two": seen}, ["encoder", "family"]),
+    ):
+        (legend,) = inference_gaps(methods).legends
+        assert [text.get_text() for text in legend.get_texts()] == expected
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 2.0, 3.0, 6.0])
+def test_numbers_and_whiskers_keep_apart(spread, sign):
+    gaps = 4 + spread * np.array([-1.0, 1.0])
+    parts = {"encoder": sign * gaps, "family": np.array([0.2, 0.2])}
+    wide = {"encoder": np.array([20.0, 20.0]), "family": np.array([4.0, 4.0])}
+    figure = inference_gaps({"one": parts, "two": wide})
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    for container in axes.containers:
+        if not hasattr(container, "lines"):
+            continue
+        (whisker,) = container.lines[2]
+        (start, y), (end, _) = axes.transData.transform(whisker.get_segments()[0])
+        for text in axes.texts:
+            own = text.get_window_extent()
+            assert not (own.y0 < y < own.y1 and own.x0 < end and own.x1 > start), text.get_text()
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,40 @@ def test_what_the_plane_refuses(models, message):
         rate_distortion_plane(models)
 
 
+TWO = {"flow": (np.array([4.0, 7.0]), np.array([80.0, 75.0]))}
+
+
+def test_points_that_have_names_have_markers():
+    figure = rate_distortion_plane(TWO, points=["IWAE", "ELBO"])
+    lines = figure.axes[0].get_lines()
+    marked = {tuple(line.get_xydata()[0]): line.get_marker() for line in lines[1:3]}
+    assert marked == {(4.0, 80.0): "o", (7.0, 75.0): "s"}
+    assert lines[0].get_marker() in ("", "None")
+    assert legend_texts(figure) == ["flow", "bound −(R + D)"]
+    handles = figure.axes[0].get_legend().legend_handles
+    assert [(h.get_label(), h.get_marker()) for h in handles] == [("IWAE", "o"), ("ELBO", "s")]
+
+
+@pytest.mark.parametrize("points", [["ELBO"], [str(i) for i in range(8)]])
+def test_names_that_are_not_those_of_the_points_are_refused(points):
+    with pytest.raises(ValueError, match=rf"points: expected as many .* got {len(points)} for"):
+        rate_distortion_plane(TWO, points=points)
+
+
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (10.0, 1.0), (0.1, 0.01)])
+def test_no_bound_is_cut_by_the_frame(scale):
+    for seed in range(2):
+        rate, distortion = np.random.default_rng(seed).uniform(1, 5, size=(2, 3))
+        figure = rate_distortion_plane({"VAE": (scale[0] * rate, 100 + scale[1] * distortion)})
+        figure.draw_without_rendering()
+        [axes] = figure.axes
+        frame = axes.get_window_extent()
+        for text in axes.texts:
+            own = text.get_window_extent()
+            assert frame.x0 < own.x0 < own.x1 < frame.x1
+            assert frame.y0 < own.y0 < own.y1 < frame.y1
+
+
 # --- KL by dimension ------------------------------------------------------------------------------
 
 
@@ -151,6 +185,32 @@ def test_latents_that_are_not_there_are_refused(options, message):
     draws = RNG.normal(size=(50, 2))
     with pytest.raises(ValueError, match=message):
         aggregate_marginals(draws, draws, **options)
+
+
+def test_a_normal_prior_is_its_density():
+    draws = RNG.normal(size=(200, 2))
+    mean, deviation = np.array([0.0, 5.0]), np.array([1.0, 20.0])
+    figure = aggregate_marginals(draws, normal=(mean, deviation), dimensions=[1])
+    [line] = figure.axes[0].get_lines()
+    z, density = line.get_xydata().T
+    expected = np.exp(-0.5 * ((z - 5) / 20) ** 2) / (20 * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(density, expected)
+    # 99.8 % of a normal are within 3.09 deviations.
+    np.testing.assert_allclose((z.min(), z.max()), (5 - 3.09 * 20, 5 + 3.09 * 20), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "expected prior_draws or normal; got neither"),
+        ({"prior_draws": np.eye(2), "normal": (np.zeros(2), np.ones(2))}, "got both"),
+        ({"normal": (np.zeros(3), np.ones(2))}, r"normal: means: expected shape \(2,\)|shape \[2"),
+        ({"normal": (np.zeros(2), np.zeros(2))}, "normal: deviations: expected values above 0"),
+    ],
+)
+def test_a_prior_that_is_none_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        aggregate_marginals(RNG.normal(size=(50, 2)), **options)
 
 
 def test_draws_of_other_latents_are_refused():

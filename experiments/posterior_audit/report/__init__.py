@@ -10,7 +10,7 @@ from experiments.machine import machines
 from experiments.markdown import figure, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.jobs import all_jobs, folder_of
-from experiments.posterior_audit.report.evidence import agreement, comparison, unseen
+from experiments.posterior_audit.report.evidence import agreement, best, comparison, unseen
 from experiments.posterior_audit.report.posteriors import calibration, gaps, latents, nuts
 from experiments.posterior_audit.report.verdicts import overview, verdicts, where
 
@@ -30,15 +30,16 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
     found = {method: folder.result() for method, folder in folders.items()}
     arrays = {method: folder.arrays() for method, folder in folders.items()}
     parts = [f"# Can the posterior be trusted? {config.data}", _question(config), "## Result"]
-    told = unseen(found, arrays)
-    parts += [overview(config, found), verdicts(config, found) + (f"\n- {told}" if told else "")]
+    more = [told for told in (unseen(found, arrays), best(found, arrays)) if told]
+    parts += [overview(config, found)]
+    parts += ["\n- ".join([verdicts(config, found, arrays), *more])]
     parts += ["## Where", where(found, arrays)]
     parts += ["## log p(x) by several ways", agreement(config, found, arrays)]
     parts += ["## Encoder, family or data", gaps(config, found, arrays)]
-    parts += ["## Against NUTS", nuts(config, found)]
-    parts += ["## Calibration", calibration(config, found)]
+    parts += ["## Against NUTS", nuts(config, found, arrays)]
+    parts += ["## Calibration", calibration(config, found, arrays)]
     parts += ["## What the latents carry", latents(found)]
-    parts += ["## Which model is better", comparison(arrays)]
+    parts += ["## Which model is better", comparison(config, found, arrays)]
     parts += ["## What was run", _settings(config, list(found.values()), command)]
     parts += ["## Figures", *(figure(name, caption) for name, caption in captions.items())]
     return "\n\n".join(parts) + "\n"

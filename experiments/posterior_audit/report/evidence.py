@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 from experiments.markdown import minus, number, table
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.methods import Method
-from experiments.posterior_audit.report.verdicts import HAT, Arrays, Found, percent
+from experiments.posterior_audit.report.verdicts import (
+    HAT,
+    Arrays,
+    Evidence,
+    Found,
+    exact_evidence,
+    listed,
+    paired,
+    percent,
+    undecided,
+)
 from pyro_vae.diagnostics import compare
 
-__all__ = ["agreement", "comparison", "unseen"]
+__all__ = ["agreement", "best", "comparison", "unseen"]
 
 OfMethod = Mapping[str, NDArray[Any]]
 
@@ -139,24 +149,116 @@ def _difference(of: OfMethod, one: str, other: str, chosen: NDArray[Any]) -> lis
     return [told, percent(float(within.mean())), furthest]
 
 
-def comparison(arrays: Arrays) -> str:
-    """By log p(x) of all test images, paired."""
-    found = {method.name: own["log_evidence_of_each"] for method, own in arrays.items()}
-    ranked = compare(found)
-    count = len(next(iter(found.values())))
+# -- which model -----------------------------------------------------------------------------------
+
+
+def best(found: Found, arrays: Arrays) -> str | None:
+    """The model of largest exact log p(x), what it is not told from, and what weights would say."""
+    exact = exact_evidence(arrays)
+    if exact is None or len(exact) < 2:
+        return None
+    first = max(exact, key=lambda method: exact[method].mean())
+    equal = [
+        method.name
+        for method in exact
+        if method != first and undecided(*paired(exact[first], exact[method]))
+    ]
+    smoothed = max(found, key=lambda method: found[method]["log_evidence"])
+    images = len(exact[first])
+    told = "above all" if not equal else f"undecided, at 95 %, against {listed(equal)}"
+    would = "the same" if smoothed == first else smoothed.name
+    return (
+        f"**Which model is better**, by the exact log p(x) of {images:,} images: {first.name}, "
+        f"{told}. Smoothed weights put {would} first."
+    )
+
+
+def comparison(config: Config, found: Found, arrays: Arrays) -> str:
+    """By log p(x), paired: exact where it is known, with what weights say of it beside."""
+    exact = exact_evidence(arrays)
+    if len(arrays) < 2:
+        return "One model: nothing to compare."
+    if exact is None:
+        return _by_weights(config, found, arrays)
+    return _by_exact(config, found, arrays, exact)
+
+
+def _by_exact(config: Config, found: Found, arrays: Arrays, exact: Evidence) -> str:
+    methods = {method.name: method for method in exact}
+    rows = []
+    for name, cells in _ranked(exact):
+        method = methods[name]
+        log_p = arrays[method]["log_evidence_of_each"].astype(float)
+        less = (log_p[: len(exact[method])] - exact[method]).mean()
+        smoothed = [minus(f"{less:+.2f}"), minus(f"{log_p.mean():.2f}")]
+        rows.append([name, *cells, *smoothed, percent(found[method]["share_above"])])
+    head = [*_RANKED, "smoothed − exact", "smoothed, of all", f"{HAT} too large"]
+    images, all_images = (len(next(iter(of.values()))) for of in (exact, _smoothed(arrays)))
+    about = (
+        f"By the exact log p(x) of the first {images:,} test images, nats an image{_grid(arrays)}; "
+        f"*±*: a standard error over the images, paired with the best; *weight* in the best "
+        "mixture of all. Beside it smoothed importance weights of "
+        f"{config.weight_samples:,} draws: how far their log p(x) is off, in the mean of the same "
+        f"images; what they give for all {all_images:,}; and the share of these whose {HAT} is too "
+        f"large. `compare` would warn of {_warned(found)} smoothed row. {_ONE_SEED}"
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
+
+
+def _by_weights(config: Config, found: Found, arrays: Arrays) -> str:
+    methods = {method.name: method for method in arrays}
     rows = [
-        [
+        [name, *cells, percent(found[methods[name]]["share_above"])]
+        for name, cells in _ranked(_smoothed(arrays))
+    ]
+    head = [*_RANKED, f"{HAT} too large"]
+    count = len(next(iter(_smoothed(arrays).values())))
+    about = (
+        f"By smoothed log p(x) of the {count:,} test images, of {config.weight_samples:,} draws, "
+        "nats an image; *±*: a standard error over the images, paired with the best; *weight* in "
+        f"the best mixture of all. `compare` warns of {_warned(found)} row: where {HAT} is too "
+        "large for more than a few images, neither the order nor its errors are to be trusted. "
+        f"{_ONE_SEED}"
+    )
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * (len(head) - 1))}"
+
+
+_RANKED = ("model", "log p(x)", "below the best", "± (paired)", "weight")
+_ONE_SEED = "One training each: how much another seed moves a row is not in these errors."
+
+
+def _ranked(evidence: Evidence) -> list[tuple[str, list[str]]]:
+    """Of each model, the best first: its name, and its cells of the columns after it."""
+    count = len(next(iter(evidence.values())))
+    ranked = compare({method.name: log_p for method, log_p in evidence.items()})
+    return [
+        (
             str(name),
-            minus(f"{row['elpd'] / count:.2f}"),
-            f"{row['elpd_diff'] / count:.2f}",
-            f"{row['dse'] / count:.3f}",
-            f"{row['weight']:.2f}",
-        ]
+            [
+                minus(f"{row['elpd'] / count:.2f}"),
+                f"{row['elpd_diff'] / count:.2f}",
+                f"{row['dse'] / count:.2f}",
+                f"{row['weight']:.2f}",
+            ],
+        )
         for name, row in ranked.iterrows()
     ]
-    head = ["model", "log p(x)", "below the best", "± (paired)", "weight"]
+
+
+def _smoothed(arrays: Arrays) -> Evidence:
+    return {m: own["log_evidence_of_each"].astype(np.float64) for m, own in arrays.items()}
+
+
+def _grid(arrays: Arrays) -> str:
+    if not all("grid_error" in own for own in arrays.values()):
+        return ""
+    error = max(_error(own["grid_error"]) for own in arrays.values())
     return (
-        f"By smoothed log p(x) of the {count:,} test images, nats an image; *weight* in the best "
-        f"mixture of all. One training each: how much another seed moves a row is "
-        f"not in these errors.\n\n{table(head, rows, 'lrrrr')}"
+        f", on one grid over the latents, whose own error in a mean is {number(error)} at the most"
     )
+
+
+def _warned(found: Found) -> str:
+    """Of how many models, by the rule of ``compare``: a k̂ above the threshold in any image."""
+    warned = sum(result["share_above"] > 0 for result in found.values())
+    return "every" if warned == len(found) else f"{warned or 'no'}"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from experiments.markdown import minus, number, table
-from experiments.posterior_audit.audits import CHOSEN
+from experiments.posterior_audit.audits import APART, CHOSEN
 from experiments.posterior_audit.config import Config
 from experiments.posterior_audit.report.verdicts import HAT, Arrays, Found
+from pyro_vae.diagnostics import CalibrationResult
 
 __all__ = ["calibration", "gaps", "latents", "nuts"]
 
+_CONFIDENCE = 0.95  # of the calibration's tests
 _R_HAT = "R\N{COMBINING CIRCUMFLEX ACCENT}"
-_APART = 1.05  # the R̂ above which chains are not of one distribution
 
 
 def gaps(config: Config, found: Found, arrays: Arrays) -> str:
@@ -68,14 +70,15 @@ def _cause(result: Mapping[str, Any]) -> str:
     return f"{cause}; too little data" if too_little else cause
 
 
-def nuts(config: Config, found: Found) -> str:
+def nuts(config: Config, found: Found, arrays: Arrays) -> str:
     """The guide and the best of its family beside chains."""
-    head = ["method", HAT, f"largest {_R_HAT}", "least ess"]
+    head = ["method", HAT, "place", f"largest {_R_HAT}", "least ess"]
     head += ["guide: mean off", "width", "best of its family: mean off", "width"]
     rows = [
         [
             f"{method.name}: {CHOSEN[i]}",
-            minus(f"{r['nuts']['k'][i]:.2f}"),
+            minus(f"{arrays[method]['k'][r['nuts']['image'][i]]:.2f}"),
+            str(_place(config, r, arrays[method], i)),
             f"{r['nuts']['r_hat'][i]:.3f}",
             f"{r['nuts']['ess'][i]:.0f}",
             *(
@@ -89,30 +92,60 @@ def nuts(config: Config, found: Found) -> str:
     ]
     diverging = sum(sum(r["nuts"]["divergences"]) for r in found.values())
     about = (
-        f"Of the {config.few} test images, those of the smallest, the median and the largest {HAT} "
-        f"of {config.weight_samples:,} draws. {config.nuts_chains} chains of {config.nuts_draws} "
+        f"Of the {config.few} test images, three of a low, a middle and a high {HAT}; *place*: "
+        f"among those of the {config.few}, the lowest first.{_chosen(config, found, arrays)} "
+        f"{config.nuts_chains} chains of {config.nuts_draws} "
         "draws each, in double precision. *Mean off*: from NUTS's mean, in NUTS's standard "
         "deviations, in the worst dimension. *Width*: that of q over that of NUTS, a latent, by "
         f"the determinants of their covariances. {diverging} draws diverged.{_apart(found)}"
     )
-    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 7)}"
+    return f"{about}\n\n{table(head, rows, 'l' + 'r' * 8)}"
 
 
-def _apart(found: Found) -> str:
-    r_hat = [value for r in found.values() for value in r["nuts"]["r_hat"]]
-    apart = sum(value > _APART for value in r_hat)
-    if not apart:
+def _place(
+    config: Config, result: Mapping[str, Any], of: Mapping[str, NDArray[Any]], chosen: int
+) -> int:
+    k = of["k"][: config.few]
+    return int((k < k[result["nuts"]["image"][chosen]]).sum()) + 1
+
+
+def _chosen(config: Config, found: Found, arrays: Arrays) -> str:
+    """What older runs did: k̂ of other draws chose."""
+    ends = {_place(config, r, arrays[m], 0) for m, r in found.items()}
+    if ends == {1}:
         return ""
     return (
-        f" In {apart} of {len(r_hat)} rows {_R_HAT} is above {_APART}: each chain stayed in modes "
-        "of its own, and what these rows say of guides is worth nothing."
+        " They were chosen by weights drawn once more, and so a low one is not always the first "
+        f"here: {HAT} itself depends on the draws."
     )
 
 
-def calibration(config: Config, found: Found) -> str:
+def _apart(found: Found) -> str:
+    chains = [
+        (r_hat, ess)
+        for r in found.values()
+        for r_hat, ess in zip(r["nuts"]["r_hat"], r["nuts"]["ess"], strict=True)
+    ]
+    apart = [ess for r_hat, ess in chains if r_hat > APART]
+    if not apart:
+        return ""
+    draws = " to ".join(f"{ess:.0f}" for ess in sorted({min(apart), max(apart)}))
+    return (
+        f" In {len(apart)} of {len(chains)} rows {_R_HAT} is above {APART}: the chains had not "
+        f"mixed, whether between modes or within one. Of {draws} effective draws, what these rows "
+        "say of guides is a hint at the most."
+    )
+
+
+def calibration(config: Config, found: Found, arrays: Arrays) -> str:
     """Verdicts of three tests on simulated data."""
     rows = [
-        [method.name, _verdicts(r["ranks"]), _verdicts(r["symmetry"]), _verdicts(r["covered"])]
+        [
+            method.name,
+            _verdicts(_of_ranks(config, arrays[method])),
+            _verdicts(r["symmetry"]),
+            _verdicts(r["covered"]),
+        ]
         for method, r in found.items()
     ]
     about = (
@@ -124,6 +157,15 @@ def calibration(config: Config, found: Found) -> str:
     )
     head = ["method", "ranks", "symmetry", "coverage"]
     return f"{about}\n\n{table(head, rows, 'llll')}"
+
+
+def _of_ranks(config: Config, of: Mapping[str, NDArray[Any]]) -> Mapping[str, str]:
+    """What the library says of the ranks whose ECDF is kept; their order tells nothing."""
+    below = np.rint(of["ecdf"].astype(float) * config.simulations).astype(int)
+    counts = np.diff(below, axis=0, prepend=0, append=config.simulations)
+    ranks = np.stack([np.repeat(np.arange(len(each)), each) for each in counts.T], axis=1)
+    names = tuple(map(str, of["ecdf_names"]))
+    return CalibrationResult(names, _CONFIDENCE, ranks, config.draws).verdicts
 
 
 def _verdicts(found: Mapping[str, str]) -> str:

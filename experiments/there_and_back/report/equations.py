@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -120,7 +120,30 @@ def _departures(trained: Mapping[Variant, Mapping[str, Any]]) -> list[str]:
         for name, found in result["departure"].items()
     ]
     head = ["VAE", "data", "at the encoder's mean", "at the mode", "distance", "bend", "rank"]
-    return [_ABOUT_DEPARTURE, table(head, rows, "llrrrrr")]
+    return [_ABOUT_DEPARTURE, table(head, rows, "llrrrrr"), _within(trained)]
+
+
+def _within(trained: Mapping[Variant, Mapping[str, Any]]) -> str:
+    """In how many cases eq. 16 and 26 are within 1 %: at the encoder's mean, and at the mode."""
+    found = [
+        (abs(found["at_mean"] / evidence), abs(found["at_mode"] / evidence))
+        for result in trained.values()
+        for name, found in result["departure"].items()
+        for evidence in [_measured(result["checks"][name], "16, 26")]
+    ]
+    if not found:
+        return ""
+    at_mean, at_mode = zip(*found, strict=True)
+    told = [
+        f"{name} in {sum(off <= 0.01 for off in offs)} of {len(offs)} cases, the median of "
+        f"{_percent(median(offs))} off"
+        for name, offs in (("at the encoder's mean", at_mean), ("at the mode", at_mode))
+    ]
+    return f"Within 1 % of log p(x): {'; '.join(told)}."
+
+
+def _measured(checks: Sequence[Mapping[str, Any]], equation: str) -> float:
+    return next(check["measured"] for check in checks if check["equation"] == equation)
 
 
 _ABOUT_DEPARTURE = (

@@ -89,7 +89,8 @@ def any_batch_size(runs: Runs) -> Iterator[Finding]:
                 why="the last batch of an epoch is smaller, and evaluation takes data in chunks of "
                 "its own size",
                 fix="x.shape[0] in the place of a number, in plates and in .expand or .reshape; "
-                "an encoder in the place of parameters of each datum",
+                "an encoder in the place of parameters of each datum; covariates of each datum as "
+                "columns of x, which the pair takes apart, in the place of a closure over them",
             )
             return
 

@@ -62,6 +62,7 @@ STEPS: tuple[tuple[Rule, ...], ...] = (
         _supports.latents_on_the_support,
         _supports.data_on_the_support,
         _supports.covered_support,
+        _supports.densities_in_the_guide,
     ),
     (_densities.scorable, _densities.finite_log_probabilities),
     (

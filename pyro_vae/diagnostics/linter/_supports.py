@@ -11,7 +11,8 @@ from torch.distributions import Distribution, constraints
 
 from pyro_vae._modes import forked_rng
 from pyro_vae.diagnostics.linter._findings import Finding, error, warning
-from pyro_vae.diagnostics.linter._runs import Runs
+from pyro_vae.diagnostics.linter._runs import Runs, family
+from pyro_vae.evaluation.evidence import without_density
 
 _DRAWS = 64
 
@@ -79,6 +80,25 @@ def covered_support(runs: Runs) -> Iterator[Finding]:
                 "support",
                 site=name,
             )
+
+
+def densities_in_the_guide(runs: Runs) -> Iterator[Finding]:
+    """Where the model has a density the guide has one, too."""
+    prior, guide = runs.model.latents, runs.guide.latents
+    sites = {n: (prior[n]["fn"] if n in prior else None, q["fn"]) for n, q in guide.items()}
+    for name in without_density(sites):
+        yield warning(
+            "guide",
+            f"expected a density, as the model has one; got {family(guide[name]['fn'])[0]}, a mass "
+            "at one value",
+            why="right for MAP training: Trace_ELBO then climbs to the mode. But log p(z) − log "
+            "q(z|x) is of a density and a mass, and has no unit of its own: neither the ELBO as a "
+            "bound nor a weight, a rate or a log p(x) made of it means anything. log_evidence and "
+            "reliability refuse the pair",
+            fix="keep it for MAP; for anything else dist.Normal(…) or another guide with a spread, "
+            "such as a normal of the precision posterior_precision(model, x, mode)",
+            site=name,
+        )
 
 
 def _inside(fn: Distribution, value: Any) -> Tensor | None:

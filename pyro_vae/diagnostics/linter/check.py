@@ -27,7 +27,8 @@ def check_model(
     shapes       ``to_event``, the data plate's size, event shapes of model and guide, exceptions
     sites        latents and data in the right program; the plate over the data; global sites
     scales       subsampled plates and ``poutine.scale``, inside one program or both
-    supports     the guide's samples on the prior's, the data on the likelihood's; what is covered
+    supports     the guide's samples on the prior's, the data on the likelihood's; what is covered;
+                 densities in both programs
     densities    shapes of values, log-probabilities that are not finite
     parameters   names in Pyro's parameter store, parameters that a trainer does not find, or that
                  have no gradient
