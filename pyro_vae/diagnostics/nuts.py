@@ -24,6 +24,7 @@ from pyro_vae.diagnostics._arrays import dataset, latent_dim, site_array
 from pyro_vae.diagnostics._container import Container, az, build
 from pyro_vae.diagnostics._programs import Program, check_counts, in_plate
 from pyro_vae.diagnostics._sites import Sites, data_sites, latent_sites, log_probs
+from pyro_vae.evaluation._unconstrained import to_support
 
 __all__ = ["nuts_reference"]
 
@@ -147,7 +148,7 @@ class _Chains:
     def of(self, position: int, x: Tensor) -> dict[str, Arrays]:
         """The groups of one datum."""
         latents = latent_sites(poutine.trace(self.model).get_trace(x))
-        runs = [self._chain(position, x) for _ in range(self.num_chains)]
+        runs = [self._chain(position, x, latents) for _ in range(self.num_chains)]
         posterior, stats, dims = {}, {}, latent_dim(latents)
         for name, site in latents.items():
             one = site_array(name, site, dims)
@@ -162,10 +163,14 @@ class _Chains:
             stats[name] = xr.DataArray(values[..., None], dims=["chain", "draw", "datum"])
         return {"posterior": posterior, "sample_stats": stats}
 
-    def _chain(self, position: int, x: Tensor) -> tuple[dict[str, Tensor], NDArray[np.bool_]]:
+    def _chain(
+        self, position: int, x: Tensor, latents: Sites
+    ) -> tuple[dict[str, Tensor], NDArray[np.bool_]]:
         """Draws of each site, [draw, …], and whether they diverge."""
+        # In our coordinates: Pyro's own round near the corners of a simplex.
+        transforms = {name: to_support(site["fn"].support).inv for name, site in latents.items()}
         sampler = MCMC(
-            NUTS(self.model, init_strategy=self._start(x)),
+            NUTS(self.model, init_strategy=self._start(x), transforms=transforms),
             num_samples=self.num_samples,
             warmup_steps=self.warmup,
             disable_progbar=True,
