@@ -45,10 +45,13 @@ def label(variant: Variant) -> str:
     return told
 
 
-def _title(variant: Variant, panels: Iterable[Variant]) -> str:
-    """Its label, with λ = 1 too where other panels have a λ."""
-    unsaid = variant.scale == 1 and any(other.scale != 1 for other in panels)
-    return label(variant) + ", λ = 1" * unsaid
+def _titles(panels: Iterable[Variant]) -> list[str]:
+    """Their labels, with λ = 1 too where other panels have a λ, without what all of them say."""
+    panels = list(panels)
+    scaled = any(v.scale != 1 for v in panels)
+    parts = [label(v).split(", ") + ["λ = 1"] * (scaled and v.scale == 1) for v in panels]
+    same = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return [", ".join(p for p in own if p not in same) for own in parts]
 
 
 def _number(value: float) -> str:
@@ -129,17 +132,15 @@ def _samples(found: Arrays) -> Figure | None:
     """None where no training came to its end."""
     if not found:
         return None
-    return figures.image_grid(
-        {_title(v, found): arrays["generated"] for v, arrays in found.items()}
-    )
+    grids = [arrays["generated"] for arrays in found.values()]
+    return figures.image_grid(dict(zip(_titles(found), grids, strict=True)))
 
 
 def _means(found: Arrays) -> Figure | None:
     if not found:
         return None
-    return figures.posterior_means(
-        {_title(v, found): (arrays["mean"], arrays.get("label")) for v, arrays in found.items()}
-    )
+    clouds = [(arrays["mean"], arrays.get("label")) for arrays in found.values()]
+    return figures.posterior_means(dict(zip(_titles(found), clouds, strict=True)))
 
 
 def _manifolds(found: Arrays, name: str, what: str) -> Drawn:

@@ -14,7 +14,7 @@ from experiments.command_line import main
 from experiments.there_and_back.config import default_config
 from experiments.there_and_back.data import load, scaled
 from experiments.there_and_back.evaluate import measure
-from experiments.there_and_back.figures import label
+from experiments.there_and_back.figures import _titles, label
 from experiments.there_and_back.jobs import folder_of
 from experiments.there_and_back.report.likelihoods import _largest_drop
 from experiments.there_and_back.variants import LIKELIHOODS, STUDIES, Variant, build, variants
@@ -115,6 +115,14 @@ def test_the_largest_drop_is_from_the_best_so_far() -> None:
 def test_labels_tell_what_differs() -> None:
     assert label(Variant("BAGGINS", 2, 1, tau=1 / 5, scale=16.0)) == "BAGGINS, τ = 1/5, λ = 16"
     assert label(Variant("T = I", 2, 1, scale=1 / 16)) == "T = I, λ = 1/16"
+
+
+def test_titles_leave_out_what_all_panels_say() -> None:
+    several = [Variant("BAGGINS", 2, 1, tau=1 / 5, scale=scale) for scale in (1 / 3, 1.0, 3.0)]
+    assert _titles(several) == ["λ = 1/3", "λ = 1", "λ = 3"]
+    mixed = [Variant("learned T", 2, 1), Variant("T = I", 2, 1, scale=16.0)]
+    assert _titles(mixed) == ["learned T, λ = 1", "T = I, λ = 16"]
+    assert _titles(several[:1]) == ["BAGGINS, τ = 1/5, λ = 1/3"]
 
 
 def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
