@@ -40,6 +40,7 @@ def test_the_default_folder_is_another_for_every_other_setting(
         "elbo_samples": 3,
         "evidence_samples": 6,
         "evidence_data": 7,
+        "evidence_cells": 64,
     }
     assert {*other, "device"} == {field.name for field in dataclasses.fields(TINY)}
     paths = [folder().path, *(folder(**{name: value}).path for name, value in other.items())]
