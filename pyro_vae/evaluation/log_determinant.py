@@ -55,7 +55,7 @@ def stochastic_log_determinant(
     is at hand ``torch.linalg.slogdet`` is exact and faster; this needs only its products.
 
     The descent starts at the best Σ = sI, so that a multiple of A has the same descent. The probes'
-    |ε|², whose mean is known, is taken off vᵀAv = εᵀLᵀALε: no mean changes, and at the optimum,
+    εᵀε, whose mean is known, is taken off vᵀAv = εᵀLᵀALε: no mean changes, and at the optimum,
     LᵀAL = I, there is no noise left. What noise there is shows how far the optimum is: its variance
     is four times ``gap``.
 
