@@ -80,14 +80,15 @@ def grid_log_evidence(
         for widening in range(_WIDENINGS + 1):
             grid = _Grid(low, size, cells * 2**widening)
             masses, edge = _scored(p, likelihood, x, grid, progress)
-            value = masses.logsumexp(0)
-            outside = edge > value + _EDGE
+            total = masses.logsumexp(0)
+            outside = edge > total + _EDGE
             if not bool(outside.any()):
                 break
             low = low - cells * 2**widening * size / 2
-    _check(value + size.double().log().sum(), outside)
+    value = total + size.double().log().sum()
+    _check(value, outside)
     _, error = log_mean_and_error(masses)
-    return LogEvidence((value + size.double().log().sum()).to(x.dtype), error.to(x.dtype))
+    return LogEvidence(value.to(x.dtype), error.to(x.dtype))
 
 
 @dataclass(frozen=True)
