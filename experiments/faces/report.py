@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.faces.config import Config
+from experiments.faces.evaluate import DRAWS, USUAL
 from experiments.faces.jobs import folder_of
 from experiments.faces.methods import BASELINE, METHODS
 from experiments.machine import machines
@@ -37,6 +38,10 @@ def report(config: Config, root: Path, captions: Mapping[str, str], command: str
         _table(root, results),
         _stopping(curves),
         "\n".join(f"- {verdict}" for verdict in _verdicts(config, root, results, curves)),
+        "## Samples",
+        _SAMPLES,
+        _sample_table(results),
+        _usual(results),
         "## What the numbers are",
         _MEANING,
         "## What was run",
@@ -234,6 +239,45 @@ def _prior(config: Config, trace: float) -> str:
         f"sees it {agrees} on CelebA, by eye: draws from N(0, I) vary less than those from the "
         "optimal prior (section 7.1, figure 17)."
     )
+
+
+# -- samples ---------------------------------------------------------------------------------------
+
+_PRIORS = {"standard": "N(0, I)", "optimal": "N(0, S²)"}
+_OWN = {method: "standard" if method == BASELINE else "optimal" for method in METHODS}
+"""By method: the prior that it is trained under."""
+
+_SAMPLES = (
+    f"Of {DRAWS:,} images decoded at draws from each prior. *To faces*: the mean squared distance, "
+    "a pixel, to the nearest training image; blur lowers it. *Unusual*: the share that is farther "
+    f"from it than {100 * USUAL:g} % of the held-out images are. *From faces*: that of held-out "
+    "images to the nearest of them; draws that are few kinds of images raise it."
+)
+
+
+def _sample_table(results: Results) -> str:
+    rows = [
+        [method, _PRIORS[prior], *_distances(found), f"{100 * found['unusual']:.1f} %"]
+        for method, result in results.items()
+        for prior, found in result["samples"].items()
+    ]
+    real = f"{next(iter(results.values()))['real_to_data']:.4f}"
+    held_out = ["held-out images", "", real, "–", f"{100 * (1 - USUAL):.1f} %"]
+    head = ["samples of", "prior", "to faces", "from faces", "unusual"]
+    return table(head, [held_out, *rows], "llrrr")
+
+
+def _distances(found: Mapping[str, float]) -> list[str]:
+    return [f"{found[key]:.4f}" for key in ("to_data", "from_data")]
+
+
+def _usual(results: Results) -> str:
+    """Under the prior each was trained with: how many draws are like no face."""
+    told = [
+        f"{method}: {100 * result['samples'][_OWN[method]]['unusual']:.0f} %"
+        for method, result in results.items()
+    ]
+    return f"Unusual under the prior that each is trained with: {'; '.join(told)}."
 
 
 def _plain(value: float) -> str:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.nearest import nearest
 from experiments.there_and_back.config import Config
 from experiments.there_and_back.variants import Variant
 from pyro_vae import VAE, NormalLikelihood
@@ -90,11 +91,11 @@ def _distances(vae: VAE, variant: Variant, x: Tensor) -> dict[str, float]:
     samples the second."""
     with torch.random.fork_rng([]):
         torch.manual_seed(variant.seed)
-        generated = vae.generate(_SAMPLES).flatten(1) / variant.scale
-    squared = torch.cdist(generated, x[:_REFERENCE].flatten(1)).square() / generated.shape[1]
+        generated = vae.generate(_SAMPLES) / variant.scale
+    real = x[:_REFERENCE]
     return {
-        "to_data": squared.min(1).values.mean().item(),
-        "from_data": squared.min(0).values.mean().item(),
+        "to_data": nearest(generated, real).mean().item(),
+        "from_data": nearest(real, generated).mean().item(),
     }
 
 

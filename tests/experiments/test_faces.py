@@ -79,6 +79,9 @@ def test_a_small_run_from_end_to_end(
     for method in METHODS:
         result = folder_of(out, method).result()
         assert result["bound"] <= result["log_evidence"]
+        for found in result["samples"].values():
+            assert found["to_data"] > 0
+            assert 0 <= found["unusual"] <= 1
         assert f"| {method} |" in text
     arrays = folder_of(out, BASELINE).arrays()
     assert arrays["originals"].shape[1] == arrays["optimal"].shape[2] == channels
@@ -119,6 +122,11 @@ def write_run(root: Path, method: str, held_out: list[float], training: list[flo
     result: dict[str, Any] = dict.fromkeys((*names, "bits_per_dim"), 0.0) | {
         "bound": held_out[-1],
         "optimal_prior_trace": 5.875,
+        "real_to_data": 0.01,
+        "samples": {
+            prior: {"to_data": 0.02, "unusual": unusual, "from_data": 0.03}
+            for prior, unusual in (("standard", 0.25), ("optimal", 0.5))
+        },
         "training_seconds": 60.0,
         "evaluation_seconds": 60.0,
         "history": [{"epoch": 1, "validation": None, "bound": 9.0}, *records],
@@ -163,6 +171,14 @@ def test_an_order_that_stays_is_one_seeds(tmp_path: Path) -> None:
     assert "No held-out bound fell while the bound in training rose." in told
     assert "the same order, but one seed supports no claim of it." in told
     assert told.count("the same sign each time, of one seed") == 2
+
+
+def test_samples_are_held_against_faces(tmp_path: Path) -> None:
+    told = told_of(tmp_path, {method: [70.0] for method in METHODS})
+    assert "| held-out images |  | 0.0100 | – | 1.0 % |" in told
+    assert f"| {UNIT} | N(0, S²) | 0.0200 | 0.0300 | 50.0 % |" in told
+    # The baseline is trained under N(0, I), the others under the optimal prior.
+    assert f"{BASELINE}: 25 %; {UNIT}: 50 %; {HUNDREDTH}: 50 %." in told
 
 
 def test_the_optimal_prior_is_held_against_the_papers_remark(tmp_path: Path) -> None:

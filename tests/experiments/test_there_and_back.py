@@ -138,6 +138,7 @@ def test_a_small_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert math.isfinite(check["predicted"]), check
         assert math.isfinite(check["measured"]), check
     text = page.read_text()
+    assert text.startswith("# There and back again: digits — the information factor, the equations")
     assert "### T = I, λ = 4, 2 latents" in text
     assert "| 16, 26 | log p(x), nats |" in text
     assert "](back/samples_tau.png)" in text

@@ -47,7 +47,7 @@ def _similar(means: Mapping[float, float]) -> list[str]:
     return [
         f"Figure 9: the paper finds the distributions alike; the bounds here are {span:.1f} nats "
         f"apart, σ = {best:g} is best. One seed does not tell that from what another seed does: "
-        "see factor 1 below."
+        "see the start of training, factor 1."
     ]
 
 
