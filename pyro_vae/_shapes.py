@@ -15,7 +15,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Data", "Latents", "PerDatum", "PerParticle"]
+from pyro_vae._errors import ShapeError
+
+__all__ = ["Data", "Latents", "PerDatum", "PerParticle", "check_some"]
 
 Data = Float[Tensor, "batch *event"]
 """A batch of data."""
@@ -28,3 +30,11 @@ PerDatum = Float[Tensor, "batch"]
 
 PerParticle = Float[Tensor, "particles batch"]
 """One number a particle and datum, in nats."""
+
+
+def check_some(x: Tensor, name: str = "x") -> None:
+    """``ShapeError`` where there are no data."""
+    if not len(x):
+        raise ShapeError(
+            f"{name}: expected one datum or more; got shape {list(x.shape)}. Check the selection."
+        )

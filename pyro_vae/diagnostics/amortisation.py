@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError, ShapeError
 from pyro_vae._modes import evaluation_mode, forked_rng, own_param_store
-from pyro_vae._shapes import Data, PerDatum
+from pyro_vae._shapes import Data, PerDatum, check_some
 from pyro_vae.diagnostics._programs import Program, as_module, check_counts
 from pyro_vae.diagnostics._psis import LEAST_SAMPLES, smooth, threshold_of
 from pyro_vae.diagnostics._refine import PerDatumGuide, RefinedGuide, Search, guide_sites, refined
@@ -289,8 +289,8 @@ def amortisation_audit(
             plate over the data; distributions without parameters, or that cannot be made anew with
             others. It names the site. A richer family that would start elsewhere than at q, by
             rounding.
-        ValueError: a count or a rate that is too small; no data.
-        ShapeError: evidence that is not one number a datum.
+        ValueError: a count or a rate that is too small.
+        ShapeError: no data; evidence that is not one number a datum.
         NonFiniteError: a log-weight or an evidence that is not finite.
 
     Source:
@@ -497,8 +497,7 @@ def _check_settings(
     x: Tensor, steps: int, learning_rate: float, num_samples: int, max_plate_nesting: int
 ) -> None:
     check_counts(_WHERE, steps=steps, max_plate_nesting=max_plate_nesting)
-    if not len(x):
-        raise ValueError("x: expected one datum or more; got none.")
+    check_some(x)
     if num_samples < LEAST_SAMPLES:
         raise ValueError(f"num_samples: expected ≥ {LEAST_SAMPLES}; got {num_samples}.")
     if not 0 < learning_rate < math.inf:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
+from pyro_vae._shapes import check_some
 from pyro_vae.diagnostics._arrays import (
     Groups,
     dataset,
@@ -149,7 +150,8 @@ def to_arviz(
         PairError: a ``ValueError``: a guide without latent sites, a model without observed ones,
             latent sites that are in one of the two only, a site outside the plate over the data, or
             a guide of one value (``Delta``) where the model has a density.
-        ValueError: no data; a count below 1; labels or coordinates of another length than their
+        ShapeError: no data.
+        ValueError: a count below 1; labels or coordinates of another length than their
             dim; ``dims`` for a site that is not there, or as many as it does not have; a result of
             more than ``max_memory``; or, from Pyro, a site whose shape its plates do not declare.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
@@ -184,8 +186,7 @@ def to_arviz(
         max_plate_nesting=max_plate_nesting,
         chunk_size=chunk_size,
     )
-    if not len(x):
-        raise ValueError(f"{_WHERE}: expected one datum or more; got none.")
+    check_some(x, f"{_WHERE}: x")
     rng = forked_rng(seed, x.device)
     with torch.no_grad(), evaluation_mode(*modules_of(model, guide)), rng:
         pair, blocks = pair_and_blocks(model, guide, x, max_plate_nesting)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of, own_param_store
-from pyro_vae._shapes import Data
+from pyro_vae._shapes import Data, check_some
 from pyro_vae.diagnostics._arrays import dataset, latent_dim, site_array
 from pyro_vae.diagnostics._container import Container, az, build
 from pyro_vae.diagnostics._programs import Program, check_counts, in_plate
@@ -96,7 +96,8 @@ def nuts_reference(
     Raises:
         PairError: a latent site that is discrete, or outside of the plate over the data; a model
             without latent or observed sites.
-        ValueError: no data; a count that is too small.
+        ValueError: a count that is too small.
+        ShapeError: no data.
         NonFiniteError: a datum for which log p(x, z) or its gradient is not finite at the start.
 
     Source:
@@ -224,8 +225,7 @@ def _check_settings(
             f"{_WHERE}: expected num_samples ≥ 4 and num_chains ≥ 2, for R̂; got {num_samples} and "
             f"{num_chains}."
         )
-    if not len(x):
-        raise ValueError(f"{_WHERE}: expected one datum or more; got none.")
+    check_some(x, f"{_WHERE}: x")
 
 
 def _check_model(model: Program, x: Tensor) -> Sites:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, ShapeError
 from pyro_vae._modes import forked_rng
-from pyro_vae._shapes import Data, PerDatum, PerParticle
+from pyro_vae._shapes import Data, PerDatum, PerParticle, check_some
 from pyro_vae.diagnostics._programs import Program, as_module
 from pyro_vae.diagnostics._psis import LEAST_SAMPLES, LEAST_TAIL, smooth, threshold_of
 from pyro_vae.evaluation.evidence import in_batches, weigh
@@ -143,7 +143,8 @@ def reliability(
         progress: show a bar with the weights that are made.
 
     Raises:
-        ValueError: fewer than 21 samples, of which a fifth is no tail; no data.
+        ValueError: fewer than 21 samples, of which a fifth is no tail.
+        ShapeError: no data.
         PairError: a pair without a plate over the data that all its sites share, or with a
             subsampled one; ``poutine.scale`` on some sites; a latent that has a density in the
             model and none in the guide, such as a ``Delta``.
@@ -176,8 +177,7 @@ def reliability(
     (log p(x) is −1.27.)
     """
     _check_samples(num_samples)
-    if not len(x):
-        raise ValueError("x: expected one datum or more; got none.")
+    check_some(x)
     size = max(1, min(_DATA, _WEIGHTS // num_samples))
     programs = as_module(model), as_module(guide)
     with (

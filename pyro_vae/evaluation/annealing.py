@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum, PerParticle
+from pyro_vae._shapes import Data, PerDatum, PerParticle, check_some
 from pyro_vae.evaluation._hmc import Kernel, Walk, anneal, derived_seed, noise, tuned_step_sizes
 from pyro_vae.evaluation._unconstrained import (
     Coordinates,
@@ -179,6 +179,7 @@ def annealed_log_evidence(
     Raises:
         ValueError: fewer than two chains, which have no error, or counts below one; a schedule that
             does not rise from 0 to 1.
+        ShapeError: no data.
         PairError: discrete latents; a site that data share; a subsample; a guide without a density,
             or one that cannot score a latent that it did not draw: take :func:`prior_guide`.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero, where chains start; it
@@ -299,6 +300,7 @@ def _evaluating(model: Program, guide: Program, x: Tensor, settings: _Settings) 
 
     Pyro's own checks are made once: they take time, and a trajectory may try where no density is.
     """
+    check_some(x)
     modules = modules_of(model, guide)
     with torch.no_grad(), evaluation_mode(*modules), forked_rng(settings.seed, x.device):
         check_pair(model, guide, x[: settings.data_at_once(x)], settings.max_plate_nesting)

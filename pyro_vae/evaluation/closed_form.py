@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor
 
-from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum
+from pyro_vae._modes import evaluation_mode, modules_of
+from pyro_vae._shapes import Data, PerDatum, check_some
 from pyro_vae.evaluation.curvature import (
     Matrices,
     check_positive,
-    check_some,
-    check_there,
     of_normal_prior,
     parts,
 )
@@ -64,24 +61,13 @@ def closed_form_evidence(
     >>> torch.allclose(evidence, pair.log_evidence(pair.x), atol=1e-4)
     True
     """
-    mean, _ = _moments(guide, x, latent)
+    mean, _ = posterior_moments(guide, x, site=latent)
     found = []
     with torch.no_grad(), evaluation_mode(*modules_of(model)):
         for batch, z, part in of_normal_prior(parts(model, x, mean, latent, site)):
             joint = part.prior.log_prob(z) + part.likelihood.log_prob(batch)
             found.append(joint - part.log_height())
     return torch.cat(found)
-
-
-def _moments(guide: Program, x: Tensor, site: str, **options: int) -> tuple[Tensor, Tensor]:
-    """:func:`posterior_moments` of one datum or more and of a site that is there."""
-    check_some(x)
-    try:
-        return posterior_moments(guide, x, site=site, **options)
-    except KeyError:
-        with torch.no_grad(), evaluation_mode(*modules_of(guide)), forked_rng(0, x.device):
-            check_there(poutine.trace(guide).get_trace(x), "guide", site)
-        raise
 
 
 def variance_gap(precision: Matrices, variance: Tensor) -> PerDatum:
@@ -177,5 +163,5 @@ def optimal_prior(guide: Program, x: Data, *, site: str = "z", batch_size: int =
     >>> optimal_prior(pair.guide, pair.x).round(decimals=1)  # the data are from a prior N(0, I)
     tensor([1., 1.])
     """
-    mean, variance = _moments(guide, x, site, batch_size=batch_size)
+    mean, variance = posterior_moments(guide, x, site=site, batch_size=batch_size)
     return (variance + mean.square()).mean(0)

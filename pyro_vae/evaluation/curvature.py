@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyro_vae._errors import PairError, ShapeError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, Latents
+from pyro_vae._shapes import Data, Latents, check_some
 from pyro_vae.distributions import Mode, normal_moments
 from pyro_vae.objectives import Decoded, decode
 from pyro_vae.objectives._objective import Program
@@ -131,14 +131,6 @@ def check_positive(variance: Tensor, where: str) -> None:
         raise ValueError(
             f"{where}: expected positive, finite variances; got values between {low:.6g} and "
             f"{high:.6g}. Take variances, not their logarithms, and none of zero."
-        )
-
-
-def check_some(x: Tensor, name: str = "x") -> None:
-    """``ShapeError`` where there are no data."""
-    if not len(x):
-        raise ShapeError(
-            f"{name}: expected one datum or more; got shape {list(x.shape)}. Check the selection."
         )
 
 

@@ -11,7 +11,7 @@ from torch.distributions import Distribution, biject_to
 
 from pyro_vae._errors import NonFiniteError, PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum, PerParticle
+from pyro_vae._shapes import Data, PerDatum, PerParticle, check_some
 from pyro_vae.objectives import Particles, run_particles
 from pyro_vae.objectives._objective import Program
 from pyro_vae.objectives.iwae import check_even
@@ -69,6 +69,7 @@ def log_evidence(
 
     Raises:
         ValueError: for fewer than two samples, which have no error.
+        ShapeError: no data.
         PairError: a pair without a plate over the data that all its sites share, or with a
             subsampled one; ``poutine.scale`` on some sites; a latent that has a density in the
             model and none in the guide, such as a ``Delta``.
@@ -82,6 +83,7 @@ def log_evidence(
     """
     if num_samples < 2:
         raise ValueError(f"num_samples: expected ≥ 2; got {num_samples}.")
+    check_some(x)
     estimates = []
     with forked_rng(seed, x.device):
         at_once = rows_at_once(x)
@@ -99,9 +101,10 @@ def log_weights(
     """log p(x, z) − log q(z|x) for z ~ q(z|x), [num_samples, data], in nats, evaluation mode.
 
     Raises:
-        PairError: as of :func:`log_evidence`.
+        PairError, ShapeError: as of :func:`log_evidence`.
         NonFiniteError: a NaN, +∞, or a datum whose weights are all zero; it names the term.
     """
+    check_some(x)
     return weigh(model, guide, x, num_samples, max_plate_nesting)
 
 

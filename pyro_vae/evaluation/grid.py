@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum
+from pyro_vae._shapes import Data, PerDatum, check_some
 from pyro_vae.distributions import log_prob_of_each
 from pyro_vae.evaluation.evidence import LogEvidence, log_mean_and_error, rows_at_once
 
@@ -62,6 +62,7 @@ def grid_log_evidence(
 
     Raises:
         ValueError: cells that are not an even number ≥ 2.
+        ShapeError: no data.
         PairError: more than two latents: take :func:`annealed_log_evidence`; or mass that
             goes on at the edge.
         NonFiniteError: a NaN or +∞ among log p(x, z), or a datum without density on the grid.
@@ -74,6 +75,7 @@ def grid_log_evidence(
     """
     if cells < 2 or cells % 2:
         raise ValueError(f"cells: expected an even number ≥ 2; got {cells}.")
+    check_some(x)
     with torch.no_grad(), evaluation_mode(*modules_of(prior, likelihood)):
         p = prior()
         low, size = _box(p, cells, x)

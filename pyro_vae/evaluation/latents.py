@@ -5,7 +5,7 @@ from pyro import poutine
 from torch import Tensor
 
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data
+from pyro_vae._shapes import Data, check_some
 from pyro_vae.distributions import mean_and_variance
 from pyro_vae.evaluation.curvature import check_there
 from pyro_vae.objectives._objective import Program
@@ -30,6 +30,7 @@ def posterior_moments(
 
     Raises:
         PairError: a guide without that site.
+        ShapeError: no data.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()
@@ -37,6 +38,7 @@ def posterior_moments(
     >>> torch.allclose(mean, pair.posterior(pair.x).mean, atol=1e-5)
     True
     """
+    check_some(x)
     with evaluation_mode(*modules_of(guide)), forked_rng(0, x.device):
         traces = [poutine.trace(guide).get_trace(batch) for batch in x.split(batch_size)]
         for trace in traces:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pyro_vae._errors import NonFiniteError, PairError
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data
+from pyro_vae._shapes import Data, check_some
 from pyro_vae.evaluation._unconstrained import (
     Coordinates,
     Program,
@@ -89,6 +89,7 @@ def quadrature_log_evidence(
 
     Raises:
         ValueError: fewer than two cells, or a tolerance that is not positive.
+        ShapeError: no data.
         PairError: more than three latents a datum: take :func:`annealed_log_evidence`; discrete
             or masked latents; a site that data share; a subsample; mass that goes on at the edge.
         NonFiniteError: a NaN or +∞ in log p(x, z), or a datum that has no density anywhere.
@@ -103,6 +104,7 @@ def quadrature_log_evidence(
         raise ValueError(f"cells: expected ≥ 2; got {cells}.")
     if not tolerance > 0:
         raise ValueError(f"tolerance: expected a positive number of nats; got {tolerance}.")
+    check_some(x)
     with torch.no_grad(), evaluation_mode(*modules_of(model)):
         with forked_rng(0, x.device):
             check_pair(model, prior_guide(model), x[:2], max_plate_nesting)

@@ -6,7 +6,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum
+from pyro_vae._shapes import Data, PerDatum, check_some
 from pyro_vae.distributions import mean_and_variance
 from pyro_vae.objectives._objective import Program
 
@@ -30,7 +30,11 @@ def reconstruction_error(
         x: data, [data, *event].
         site: the observed site.
         batch_size: data at a time.
+
+    Raises:
+        ShapeError: no data.
     """
+    check_some(x)
     with evaluation_mode(*modules_of(model, guide)), forked_rng(0, x.device):
         return torch.cat([_errors(model, guide, batch, site) for batch in x.split(batch_size)])
 

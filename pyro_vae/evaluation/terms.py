@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_vae._modes import evaluation_mode, forked_rng, modules_of
-from pyro_vae._shapes import Data, PerDatum
+from pyro_vae._shapes import Data, PerDatum, check_some
 from pyro_vae.objectives import ELBO
 from pyro_vae.objectives._objective import Program
 
@@ -62,6 +62,7 @@ def bound_terms(
 
     Raises:
         PairError: the KL has no closed form.
+        ShapeError: no data.
 
     >>> from pyro_vae import testing
     >>> pair = testing.linear_gaussian()
@@ -69,6 +70,7 @@ def bound_terms(
     >>> torch.allclose(terms.bound.mean(), pair.log_evidence(pair.x).mean(), atol=0.1)
     True
     """
+    check_some(x)
     elbo = ELBO(num_samples, analytic_kl=analytic_kl, max_plate_nesting=max_plate_nesting)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:

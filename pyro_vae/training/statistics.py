@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyro_vae._modes import evaluation_mode, forked_rng
 from pyro_vae._module import EstimatedMean
+from pyro_vae._shapes import check_some
 from pyro_vae.objectives import run_particles
 
 __all__ = ["update_statistics", "update_statistics_from"]
@@ -33,7 +34,11 @@ def update_statistics(
         x: the training data, [data, *event].
         batch_size: data at a time.
         seed: of the latents drawn for σ².
+
+    Raises:
+        ShapeError: no data.
     """
+    check_some(x)
     update_statistics_from(model, guide, x.split(batch_size), seed, x.device)
 
 

@@ -300,11 +300,6 @@ def test_counts_that_are_too_small(
         nuts_reference(pair.model, pair.x[:1], **options)
 
 
-def test_no_data(pair: LinearGaussian) -> None:
-    with pytest.raises(ValueError, match="one datum or more; got none"):
-        nuts_reference(pair.model, pair.x[:0])
-
-
 def test_a_datum_that_is_not_finite_is_named(pair: LinearGaussian) -> None:
     x = pair.x[:2].clone()
     x[1, 0] = float("nan")

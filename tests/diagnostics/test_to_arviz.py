@@ -634,11 +634,6 @@ def test_names_for_event_dims(pair: LinearGaussian) -> None:
         assert list(data[group]["x"].coords["pixel"].values) == coords["pixel"]
 
 
-def test_no_data(pair: LinearGaussian) -> None:
-    with pytest.raises(ValueError, match="to_arviz: expected one datum or more; got none"):
-        to_arviz(pair.model, pair.guide, pair.x[:0], 5)
-
-
 def test_another_plate_is_a_dim_of_the_draws_and_summed_in_the_weights() -> None:
     x = torch.randn(3, 4)
 
