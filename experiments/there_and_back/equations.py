@@ -86,7 +86,7 @@ class Trained:
         return variance
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """μ and Σ of the held-out data, each [data, latent]."""
+        """μ and Σ, each [data, latent]."""
         return posterior_moments(self.vae.guide, self.x)
 
     @cached_property

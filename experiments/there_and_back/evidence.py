@@ -64,7 +64,7 @@ def _log_weights(vae: VAE, x: Tensor, parts: list[Distribution], samples: int) -
 
 
 def posterior_mode(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """Gauss–Newton steps from z up log p(x, z), each datum's halved until it climbs."""
+    """Gauss–Newton steps from z up log p(x, z), each datum's shortened until it climbs."""
     share = torch.ones(len(z), 1, dtype=z.dtype)
     for _ in range(_STEPS):
         height, slope = joint_and_slope(vae, x, z)
