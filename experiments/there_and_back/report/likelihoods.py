@@ -118,16 +118,16 @@ _NOTHING = 0.1  # nats
 
 
 def _invariance(config: Config, found: Results) -> str | None:
-    """BAGGINS over λ against BAGGINS over seeds."""
+    """BAGGINS over λ against BAGGINS over seeds, but for the λ that cannot change a digit."""
     own = _baggins(config, found)
-    scaled = [r for v, r in own.items() if v.scale != 1 and v.own_unit]
+    scaled = [r for v, r in own.items() if v.own_unit and not math.log2(v.scale).is_integer()]
     seeds = [r for v, r in own.items() if v.scale == 1]
     if not scaled or len(seeds) < 2:
         return None
     scales = _span(v.scale for v in own)
     return (
         f"BAGGINS, λ from {scales}, and {len(seeds)} seeds at λ = 1: {_beside(scaled, seeds)}. "
-        "Powers of 2 round as λ = 1 does; what tests it are the others."
+        "Only λ that are no powers of 2 are counted; the others round as λ = 1 does."
     )
 
 
