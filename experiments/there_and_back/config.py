@@ -33,6 +33,7 @@ class Config:
         hidden, batch_size, learning_rate: of all.
         elbo_samples, evidence_samples: latents a datum for the bound and the log evidence.
         evidence_cells: a latent, of the grid for the log evidence of two.
+        determinant_steps: of the descents to eq. 19's minimum.
         checked: held-out data for the equations.
         check_latent: their VAE's latents.
     """
@@ -55,6 +56,7 @@ class Config:
     elbo_samples: int = 50
     evidence_samples: int = 5_000
     evidence_cells: int = 1_024
+    determinant_steps: int = 5_000
     checked: int = 1_000
     check_latent: int = 16
     device: str = "cpu"
@@ -83,6 +85,7 @@ _QUICK: dict[str, Any] = {
     "elbo_samples": 2,
     "evidence_samples": 20,
     "evidence_cells": 64,
+    "determinant_steps": 500,
     "checked": 20,
     "check_latent": 1,
 }

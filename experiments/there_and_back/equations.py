@@ -70,6 +70,7 @@ class Trained:
         samples: latents a datum.
         evidence_samples: for the log evidence of more than two latents.
         evidence_cells: for that of two.
+        determinant_steps: of descent to the minimum of eq. 19.
     """
 
     vae: VAE
@@ -78,6 +79,7 @@ class Trained:
     samples: int = 50
     evidence_samples: int = 5000
     evidence_cells: int = 1024
+    determinant_steps: int = 5000
 
     @property
     def prior_variance(self) -> Tensor:
@@ -226,7 +228,7 @@ def log_determinant(trained: Trained) -> list[Check]:
     deviation = trained.prior_variance.sqrt()
     matrix = deviation.unsqueeze(1) * precision * deviation
     found = stochastic_log_determinant(
-        lambda v: v @ matrix, len(matrix), steps=5000, dtype=matrix.dtype
+        lambda v: v @ matrix, len(matrix), steps=trained.determinant_steps, dtype=matrix.dtype
     )
     exact = torch.linalg.slogdet(matrix).logabsdet.item()
     return [Check("19, 20", "log det(JᵀJS² + I), nats", exact, found.value, found.error)]
@@ -234,7 +236,7 @@ def log_determinant(trained: Trained) -> list[Check]:
 
 # -- constant variance -----------------------------------------------------------------------------
 
-_DESCENT, _BATCH, _DRAWS = 200, 100, 16  # steps, data a step, latents a datum
+_DESCENT, _BATCH, _DRAWS = 200, 100, 16  # steps, data a step at most, latents a datum
 
 
 def penalty(trained: Trained) -> list[Check]:
@@ -257,10 +259,10 @@ def _best_variance(trained: Trained, mean: Tensor, start: Tensor) -> Tensor:
     log_variance = start.log().requires_grad_()
     optimizer = torch.optim.Adam([log_variance], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _DESCENT)
-    s2 = trained.prior_variance
+    s2, batch = trained.prior_variance, min(_BATCH, len(mean))
     for _ in range(_DESCENT):
-        some = torch.randint(len(mean), (_BATCH,))
-        noise = torch.randn(_DRAWS, _BATCH, mean.shape[1], dtype=mean.dtype)
+        some = torch.randint(len(mean), (batch,))
+        noise = torch.randn(_DRAWS, batch, mean.shape[1], dtype=mean.dtype)
         shift = (0.5 * log_variance).exp() * noise
         z = mean[some] + torch.cat([shift, -shift])
         kl = 0.5 * (log_variance.exp() / s2 - log_variance).sum()

@@ -85,6 +85,7 @@ def _checks(vae: VAE, data: Dataset, config: Config) -> dict[str, Any]:
             samples=config.elbo_samples,
             evidence_samples=config.evidence_samples,
             evidence_cells=config.evidence_cells,
+            determinant_steps=config.determinant_steps,
         )
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
