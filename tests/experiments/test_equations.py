@@ -10,6 +10,7 @@ from experiments.there_and_back.equations import (
     Check,
     Trained,
     change_of_variables,
+    log_determinant,
     optimal_prior_variance,
     penalty,
 )
@@ -111,6 +112,13 @@ def test_the_log_determinant_is_met_within_its_error(found: dict[str, list[Check
     assert check.error is not None
     # Four standard errors and what is left of the descent: by chance once in 10⁴ seeds.
     assert -4 * check.error < check.measured - check.predicted < 4 * check.error + 0.02
+
+
+def test_a_descent_of_too_few_steps_to_the_log_determinant_is_told() -> None:
+    torch.manual_seed(0)
+    pair = linear_gaussian(2, 6, orthogonal=False, num_data=1, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="after 3 steps"):
+        log_determinant(Trained(pair, pair.x, pair.x, determinant_steps=3))
 
 
 def test_gradients_vanish_at_the_optimum_but_for_the_draws(
